@@ -1,0 +1,57 @@
+# kinlink: `make demo` runs it, `make test` tests it; both install what they need into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+SCALE ?= town
+UV_VERSION := 0.13.9
+UV := $(shell command -v uv || echo .tools/uv/bin/uv)
+BIN := .venv/bin
+PY := PYTHONPATH=services:. $(BIN)/python
+SOURCES := services tests bench examples tools
+
+.PHONY: help demo test test-slow check fix proto docs bench-evaluate bench-client bench-families clean
+
+help: ## Show this list.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+demo: .venv/ready ## Run everything on a synthetic municipality (SCALE=town or copenhagen).
+	@$(PY) -m examples.demo --scale $(SCALE)
+
+test: .venv/ready ## Run the tests.
+	@$(BIN)/pytest -m "not slow"
+
+test-slow: .venv/ready ## Run the long tests too: kills at random points, city scale.
+	@$(BIN)/pytest -m slow
+
+check: .venv/ready ## Check style, types, contracts and generated files; writes nothing.
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/mypy
+	@cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf format --diff --exit-code
+	@if git rev-parse --verify -q HEAD:proto >/dev/null; then $(BIN)/buf breaking proto --against '.git#ref=HEAD,subdir=proto'; fi
+	@$(PY) tools/gen_proto.py --check
+	@$(PY) tools/gen_docs.py --check
+	@$(PY) tools/gen_family_spec.py --check
+
+fix: .venv/ready ## Format, and write generated code and docs anew.
+	@$(BIN)/ruff check --fix $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+	@cd proto && ../$(BIN)/buf format -w
+	@$(PY) tools/gen_proto.py
+	@$(PY) tools/gen_docs.py
+	@$(PY) tools/gen_family_spec.py
+
+bench-evaluate: .venv/ready ## Service and client throughput against raw libsodium.
+	@$(PY) -m bench.evaluate
+	@$(PY) -m bench.client
+
+bench-families: .venv/ready ## Families and spending against hand-written DuckDB SQL, city scale.
+	@$(PY) -m bench.families
+
+clean: ## Remove what the targets above made.
+	rm -rf .venv .tools .demo demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/ready: pyproject.toml uv.lock tools/bootstrap.sh
+	@UV="$(UV)" UV_VERSION="$(UV_VERSION)" bash tools/bootstrap.sh
+	@touch $@
