@@ -21,14 +21,7 @@ from enum import StrEnum
 import polars as pl
 
 from kinlink.linker.v1 import intake_service_pb2 as pb
-
-
-class Kind(StrEnum):
-    """What a pseudonym stands for; the value is the word in the hash tag."""
-
-    CPR = "cpr"
-    ADDRESS = "address"
-    REPLACEMENT = "replacement"
+from kinlink.pseudonyms import Kind as Kind  # noqa: PLC0414 - also read from here
 
 
 class PersonKind(StrEnum):

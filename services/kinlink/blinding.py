@@ -1,0 +1,173 @@
+"""Blinding: what a caller does so that the pseudonymizer sees random group elements only.
+
+1. Repeats are sent once and the order is shuffled from the system's generator, so
+   the service sees neither who occurs twice nor in what order they stood.
+2. Every element gets a fresh random scalar, also when the same person is sent
+   again in a later call, so that no two messages have an element in common.
+3. The first answer pins the key version, so that one call never mixes versions.
+4. While one batch is blinded the service works on earlier ones: the stream is
+   kept full, but never more than a window ahead.
+
+It does not know identifiers, keys or grants.
+
+*Guarantee:* the bytes sent are uniformly random tuples of group elements,
+independent of the elements asked about except for how many distinct ones there are.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, Generic, Protocol, TypeVar
+
+import grpc
+
+from kinlink import ristretto255
+from kinlink.errors import KinlinkError, from_rpc_error
+from kinlink.types.v1 import types_pb2
+
+BATCH_SIZE: Final = 8192
+"""Elements in a message: 256 KiB, about 0.2 s of work on two cores."""
+
+_WINDOW: Final = 4
+
+Request = TypeVar("Request")
+Progress = Callable[[int, int], None]
+"""Called after each batch with how many distinct elements are done, and how many there are."""
+
+
+def unreported(done: int, total: int) -> None:
+    """Report progress to nobody."""
+
+
+class Answer(Protocol):
+    """What any answer of the service holds."""
+
+    @property
+    def elements(self) -> bytes: ...
+
+
+AnswerT = TypeVar("AnswerT", bound=Answer)
+
+
+class AnswerError(KinlinkError):
+    """The service's answers do not fit the questions. Report it to its operator."""
+
+
+def shuffled(count: int) -> list[int]:
+    """Return the numbers 0..count-1 in an order drawn from the system's generator."""
+    drawn = os.urandom(16 * count)
+    return sorted(range(count), key=lambda index: drawn[16 * index : 16 * index + 16])
+
+
+def exchange(
+    call: Callable[[Iterator[Request]], Iterable[AnswerT]],
+    batches: Iterable[bytes],
+    *,
+    request: Callable[[bytes, int], Request],
+    key_of: Callable[[AnswerT], types_pb2.KeyRef],
+    version: int,
+    pool: ThreadPoolExecutor,
+    progress: Callable[[int], None],
+) -> tuple[bytes, types_pb2.KeyRef]:
+    """Send batches of elements blinded, and return the answers unblinded: 32·n bytes in order, and their key.
+
+    `batches` is drawn from as the stream wants more, in another thread. `request`
+    makes a message of blinded elements and a key version: `version` in the first one, the
+    version of the first answer in all others. Raises KinlinkError when the service
+    refuses or is away, AnswerError when its answers do not fit.
+    """
+    sender = _Sender(batches, request, version, pool)
+    answers = call(sender.requests())
+    out: list[bytes] = []
+    key, done = types_pb2.KeyRef(), 0
+    try:
+        for answer in answers:
+            unblinders = sender.answered(key_of(answer).version)
+            out.append(_unblind(unblinders, answer.elements, pool))
+            key = key_of(answer)
+            done += len(answer.elements) // ristretto255.SIZE
+            progress(done)
+        if sender.failure:
+            raise sender.failure
+        if sender.outstanding:
+            raise AnswerError("the pseudonymizer ended its answers early; try again")
+    except grpc.RpcError as error:
+        raise sender.failure or from_rpc_error(error) from error
+    finally:
+        sender.stop()
+        if isinstance(answers, grpc.RpcContext):
+            answers.cancel()
+    return b"".join(out), key
+
+
+def batched(items: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
+    """Cut a sequence in pieces of `size`, the last one shorter."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _unblind(unblinders: bytes, elements: bytes, pool: ThreadPoolExecutor) -> bytes:
+    try:
+        return ristretto255.multiply_each(unblinders, elements, pool)
+    except ValueError as error:
+        raise AnswerError("the pseudonymizer answered with something else than the elements asked for") from error
+
+
+class _Sender(Generic[Request]):
+    """Blinds batches in the stream's own thread, at most a window ahead of the answers."""
+
+    def __init__(
+        self, batches: Iterable[bytes], request: Callable[[bytes, int], Request], version: int, pool: ThreadPoolExecutor
+    ) -> None:
+        self.failure: Exception | None = None
+        self._batches = batches
+        self._request = request
+        self._version = version
+        self._pool = pool
+        self._pinned: Future[int] = Future()
+        self._unblinders: deque[bytes] = deque()
+        self._slots = threading.Semaphore(_WINDOW)
+        self._stopped = self._finished = False
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether there are batches that were not sent or not answered."""
+        return not self._finished or bool(self._unblinders)
+
+    def requests(self) -> Iterator[Request]:
+        """Yield the messages. A failure ends the stream and is kept, since gRPC would log it with its values."""
+        try:
+            yield from self._requests()
+            self._finished = not self._stopped
+        except Exception as error:  # noqa: BLE001 - raised again by `exchange`
+            self.failure = error
+
+    def _requests(self) -> Iterator[Request]:
+        for index, elements in enumerate(self._batches):
+            self._slots.acquire()
+            if self._stopped:
+                return
+            scalars = ristretto255.random_scalars(len(elements) // ristretto255.SIZE)
+            blinded = ristretto255.multiply_each(scalars, elements, self._pool)
+            unblinders = ristretto255.invert_batch(scalars)
+            version = self._pinned.result() if index else self._version
+            self._unblinders.append(unblinders)
+            yield self._request(blinded, version)
+
+    def answered(self, version: int) -> bytes:
+        """Take the answer to the oldest batch: pin or compare its version, return its unblinding scalars."""
+        if not self._pinned.done():
+            self._pinned.set_result(version)
+        if version == 0 or version != self._pinned.result() or not self._unblinders:
+            raise AnswerError("the pseudonymizer's answers do not fit the questions; report it to its operator")
+        self._slots.release()
+        return self._unblinders.popleft()
+
+    def stop(self) -> None:
+        """Let the sending thread end."""
+        self._stopped = True
+        self._pinned.cancel()
+        self._slots.release()
