@@ -86,10 +86,32 @@ class Axis(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TitlesDaEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     TITLE_DA_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    SUBTOTALS_FIELD_NUMBER: _builtins.int
+    TITLES_DA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The column name, for example "department"."""
     title_da: _builtins.str
@@ -100,6 +122,18 @@ class Axis(_message.Message):
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its categories, in order; the total is named in `total`."""
 
+    @_builtins.property
+    def subtotals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Further names that cells may have: sums of some of the categories, for
+        example the total without administration. Empty when there are none.
+        """
+
+    @_builtins.property
+    def titles_da(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Danish name of a category, subtotal or total. One that is missing is its
+        own name.
+        """
+
     def __init__(
         self,
         *,
@@ -107,14 +141,46 @@ class Axis(_message.Message):
         title_da: _builtins.str = ...,
         categories: _abc.Iterable[_builtins.str] | None = ...,
         total: _builtins.str = ...,
+        subtotals: _abc.Iterable[_builtins.str] | None = ...,
+        titles_da: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "name", b"name", "title_da", b"title_da", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "name", b"name", "subtotals", b"subtotals", "title_da", b"title_da", "titles_da", b"titles_da", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Axis: _TypeAlias = Axis  # noqa: Y015
+
+@_typing.final
+class MeasureDefinition(_message.Message):
+    """One number that each cell of a table has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TITLE_DA_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As in `Cell.measure_name`."""
+    title_da: _builtins.str
+    """Its Danish name."""
+    measure: Global___Measure.ValueType
+    """Its unit."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        title_da: _builtins.str = ...,
+        measure: Global___Measure.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["measure", b"measure", "name", b"name", "title_da", b"title_da"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureDefinition: _TypeAlias = MeasureDefinition  # noqa: Y015
 
 @_typing.final
 class TableDefinition(_message.Message):
@@ -228,6 +294,7 @@ class Table(_message.Message):
     RELEASED_AT_FIELD_NUMBER: _builtins.int
     AXES_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
     release_id: _builtins.str
     """The frozen release it comes from."""
     digest: _builtins.bytes
@@ -252,6 +319,10 @@ class Table(_message.Message):
     def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cell]:
         """All cells, margins included."""
 
+    @_builtins.property
+    def measures(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasureDefinition]:
+        """The numbers of each cell, in order."""
+
     def __init__(
         self,
         *,
@@ -263,10 +334,11 @@ class Table(_message.Message):
         released_at: _timestamp_pb2.Timestamp | None = ...,
         axes: _abc.Iterable[Global___Axis] | None = ...,
         cells: _abc.Iterable[Global___Cell] | None = ...,
+        measures: _abc.Iterable[Global___MeasureDefinition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "released_at", b"released_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "cells", b"cells", "definition", b"definition", "digest", b"digest", "period", b"period", "reference_date", b"reference_date", "release_id", b"release_id", "released_at", b"released_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "cells", b"cells", "definition", b"definition", "digest", b"digest", "measures", b"measures", "period", b"period", "reference_date", b"reference_date", "release_id", b"release_id", "released_at", b"released_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
