@@ -45,3 +45,24 @@ false
 {{- fail (printf "replicas is %d, but Delta tables on local disk allow one: set store.url to s3:// or abfss://, or replicas to 1" (int .Values.replicas)) -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The settings that both services share (servicekit/settings.py). */}}
+{{- define "kinlink.serverConfig" -}}
+listen = "0.0.0.0:8443"
+health_listen = "0.0.0.0:8081"
+certificate = "/run/kinlink/tls/tls.crt"
+key = "/run/kinlink/tls/tls.key"
+ca = "/run/kinlink/tls/ca.crt"
+trust_domain = {{ .Values.config.trustDomain | quote }}
+deny_list = "/run/kinlink/deny/deny_list"
+{{- if not .Values.database.urlSecret.name }}
+database_url = "sqlite:////var/lib/kinlink/{{ .Chart.Name }}.db"
+{{- end }}
+{{- with .Values.config.otlpEndpoint }}
+otlp_endpoint = {{ . | quote }}
+{{- end }}
+max_message_bytes = {{ int64 .Values.config.maxMessageBytes }}
+threads = {{ int .Values.config.threads }}
+# Ends before the kubelet stops waiting.
+drain_s = {{ sub (int .Values.terminationGracePeriodSeconds) 5 }}
+{{- end -}}

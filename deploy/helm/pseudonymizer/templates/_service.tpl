@@ -7,20 +7,7 @@
 
 {{- define "kinlink.configFiles" -}}
 config.toml: |
-  listen = "0.0.0.0:8443"
-  certificate = "/run/kinlink/tls/tls.crt"
-  key = "/run/kinlink/tls/tls.key"
-  ca = "/run/kinlink/tls/ca.crt"
-  trust_domain = {{ .Values.config.trustDomain | quote }}
-  deny_list = "/run/kinlink/deny/deny_list"
-  {{- if not .Values.database.urlSecret.name }}
-  database_url = "sqlite:////var/lib/kinlink/pseudonymizer.db"
-  {{- end }}
-  {{- with .Values.config.otlpEndpoint }}
-  otlp_endpoint = {{ . | quote }}
-  {{- end }}
-  max_message_bytes = {{ int64 .Values.config.maxMessageBytes }}
-  threads = {{ int .Values.config.threads }}
+  {{- include "kinlink.serverConfig" . | nindent 2 }}
   kek = "file:/run/kinlink/kek/{{ .Values.keyEncryptionKey.secretKey }}"
   policy = "/etc/kinlink/policy.toml"
 policy.toml: |

@@ -1,0 +1,43 @@
+# The pseudonymizer's image. Build from the repository's root:
+#
+#     docker build -f deploy/docker/pseudonymizer.Dockerfile -t kinlink/pseudonymizer:0.1.0 .
+#
+# Nothing is compiled and nothing of the build stage but the virtual environment
+# stays. Pin the base by digest in your own build: --build-arg BASE=python@sha256:…
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS packages
+RUN ["pip", "install", "--no-cache-dir", "uv==0.13.9"]
+WORKDIR /build
+COPY pyproject.toml uv.lock ./
+ENV UV_PROJECT_ENVIRONMENT=/opt/kinlink \
+    UV_PYTHON_DOWNLOADS=never \
+    UV_LINK_MODE=copy \
+    UV_COMPILE_BYTECODE=1
+RUN ["uv", "sync", "--frozen", "--no-dev", "--no-install-project", "--extra", "pseudonymizer"]
+
+FROM ${BASE}
+# The group arithmetic is Debian's libsodium, so that Debian's security updates reach it.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libsodium23 \
+    && rm -rf /var/lib/apt/lists/* \
+    && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/kinlink
+COPY --from=packages /opt/kinlink /opt/kinlink
+WORKDIR /srv/kinlink
+COPY services/kinlink/__init__.py services/kinlink/ristretto255.py services/kinlink/cpr.py kinlink/
+COPY services/kinlink/types kinlink/types
+COPY services/kinlink/pseudonymizer kinlink/pseudonymizer
+COPY services/servicekit servicekit
+COPY services/pseudonymizer pseudonymizer
+ENV PATH=/opt/kinlink/bin:$PATH \
+    PYTHONPATH=/srv/kinlink \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+USER 10001:10001
+# State. Everything else may be read-only; /tmp must be writable.
+VOLUME ["/var/lib/kinlink"]
+EXPOSE 8443 8081
+STOPSIGNAL SIGTERM
+# No HEALTHCHECK: Kubernetes probes the health port.
+ENTRYPOINT ["python", "-m", "pseudonymizer"]
+CMD ["--config", "/etc/kinlink/config.toml"]
