@@ -1,0 +1,135 @@
+"""The contract of `linker.store.tables.Tables`, run over every adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from linker import frames
+from linker.store.delta import DeltaTables
+from linker.store.memory import MemoryTables
+from linker.store.tables import IDENTITIES, SCHEMAS, Tables, facts, quarantine
+
+ALIASES = facts("aliases")
+
+ADAPTERS: dict[str, Callable[[Path], Tables]] = {
+    "memory": lambda _: MemoryTables(),
+    "delta": lambda folder: DeltaTables(folder / "store"),
+}
+
+
+@pytest.fixture(params=sorted(ADAPTERS))
+def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Tables:
+    return ADAPTERS[request.param](tmp_path)
+
+
+def rows(*ids: int, source: str = "folkeregister", delivery: str = "d1") -> pl.LazyFrame:
+    return pl.LazyFrame(
+        {
+            "former_id": ids,
+            "current_id": ids,
+            "source": [source] * len(ids),
+            "delivery_id": [delivery] * len(ids),
+        },
+        schema=SCHEMAS[ALIASES],
+    )
+
+
+def ids(tables: Tables, version: int | None) -> list[int]:
+    return sorted(tables.scan(ALIASES, version).collect()["former_id"])
+
+
+def test_scan_returns_no_rows_with_the_schema_when_never_written(tables: Tables) -> None:
+    assert tables.scan(ALIASES, None).collect().is_empty()
+    assert tables.scan(ALIASES, None).collect_schema() == SCHEMAS[ALIASES]
+
+
+def test_write_appends_to_the_base_version(tables: Tables) -> None:
+    first = tables.write(ALIASES, None, append=rows(1, 2))
+    second = tables.write(ALIASES, first, append=rows(3, delivery="d2"))
+    assert ids(tables, first) == [1, 2]
+    assert ids(tables, second) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("table", sorted(SCHEMAS))
+def test_scan_returns_the_schema_of_every_table_when_empty(tables: Tables, table: str) -> None:
+    version = tables.write(table, None, append=pl.LazyFrame(schema=SCHEMAS[table]))
+    assert tables.scan(table, version).collect().schema == SCHEMAS[table]
+
+
+def test_write_removes_just_the_named_deliveries(tables: Tables) -> None:
+    version = tables.write(ALIASES, None, append=rows(1, delivery="d1"))
+    version = tables.write(ALIASES, version, append=rows(2, delivery="d2"))
+    version = tables.write(ALIASES, version, append=rows(3, source="o'dd", delivery="d1"))
+    version = tables.write(
+        ALIASES, version, remove=[("o'dd", "d1"), ("folkeregister", "d2")], append=rows(4, delivery="d3")
+    )
+    assert ids(tables, version) == [1, 4]
+
+
+def test_write_discards_what_was_written_after_its_base(tables: Tables) -> None:
+    base = tables.write(ALIASES, None, append=rows(1))
+    tables.write(ALIASES, base, append=rows(2))  # a writer that died before its snapshot
+    again = tables.write(ALIASES, base, append=rows(3))
+    assert ids(tables, again) == [1, 3]
+
+
+def test_write_discards_everything_when_no_version_was_ever_named(tables: Tables) -> None:
+    tables.write(ALIASES, None, append=rows(1))
+    version = tables.write(ALIASES, None, append=rows(2))
+    assert ids(tables, version) == [2]
+
+
+def test_purge_keeps_the_version_and_later_writes_work(tables: Tables) -> None:
+    first = tables.write(ALIASES, None, append=rows(1))
+    second = tables.write(ALIASES, first, remove=[("folkeregister", "d1")], append=rows(2, delivery="d2"))
+    tables.write(ALIASES, second, append=rows(9))  # never named
+    assert tables.purge(ALIASES, second) >= 1
+    assert tables.purge(ALIASES, second) == 0
+    assert ids(tables, second) == [2]
+    assert ids(tables, tables.write(ALIASES, second, append=rows(3))) == [2, 3]
+
+
+def test_write_refuses_rows_of_another_schema(tables: Tables) -> None:
+    with pytest.raises(frames.SchemaError, match="current_id"):
+        tables.write(ALIASES, None, append=rows(1).drop("current_id"))
+
+
+def test_binary_lists_nulls_and_dates_survive(tables: Tables) -> None:
+    identities = pl.DataFrame(
+        {
+            "id": [0, 2**31 - 1],
+            "kind": ["cpr", "replacement"],
+            "source": [None, "ky"],
+            "pseudonym": [b"\x00" * 32, b"\xff" * 32],
+            "key_version": [1, 2],
+        },
+        schema=SCHEMAS[IDENTITIES],
+    )
+    version = tables.write(IDENTITIES, None, append=identities.lazy())
+    assert tables.scan(IDENTITIES, version).sort("id").collect().equals(identities)
+
+    catalogue = pl.DataFrame(
+        {
+            "service": ["a", "b"],
+            "name_da": ["æøå", "b"],
+            "department": ["SOF"] * 2,
+            "type": ["offer"] * 2,
+            "area": ["special", None],
+            "counts": [True, False],
+            "cost_basis": ["spell"] * 2,
+            "flags": [["su", "job_status"], []],
+            "legal_code": [None, "SEL § 52"],
+            "valid_from": [date(2010, 1, 1)] * 2,
+            "valid_to": [None, date(2020, 1, 1)],
+            "source": ["prisme"] * 2,
+            "delivery_id": ["d"] * 2,
+        },
+        schema=SCHEMAS[quarantine("catalogue")],
+    )
+    version = tables.write(quarantine("catalogue"), None, append=catalogue.lazy())
+    assert tables.scan(quarantine("catalogue"), version).sort("service").collect().equals(catalogue)
