@@ -1,0 +1,149 @@
+"""The data dictionary, in English and in Danish: what is delivered, what is inside, what is released."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from kinlink.delivery.datasets import DATASETS, Column
+from linker import frames
+from linker.tables import registry
+from tools.markdown import NOTE, table
+
+LINKER = Path(frames.__file__).parent
+
+_TYPES: dict[str, tuple[str, str]] = {
+    "String": ("text", "tekst"),
+    "Date": ("date", "dato"),
+    "Boolean": ("true/false", "sand/falsk"),
+    "Binary": ("pseudonym", "pseudonym"),
+    "List(String)": ("list of text", "liste af tekst"),
+    "Float64": ("number", "tal"),
+}
+
+
+def dtype_words(dtype: pl.DataType) -> tuple[str, str]:
+    """Return the type in English and in Danish; every integer type is an integer."""
+    return ("integer", "heltal") if dtype.is_integer() else _TYPES[str(dtype)]
+
+
+def _codes(column: Column) -> str:
+    return ", ".join(f"`{value}`" for value in column.values)
+
+
+def _pseudonym(column: Column, danish: bool) -> str:
+    if column.kind:
+        return f"pseudonym ({column.kind.value})"
+    if column.kind_column:
+        return f"pseudonym ({'art i' if danish else 'kind in'} `{column.kind_column}`)"
+    return dtype_words(column.dtype)[danish]
+
+
+def dictionary_en() -> Iterator[str]:
+    """Yield the data dictionary: what sources deliver, what the linker makes of it, what is released."""
+    yield "# Data dictionary"
+    yield NOTE
+    yield (
+        "Amounts are integer øre. Intervals are half-open: the end is the first day after. A column of months holds "
+        "first days of month. A pseudonym is a 32-byte group element under the key of the source that delivers it."
+    )
+    yield "\n## What a source delivers\n"
+    for dataset in DATASETS.values():
+        yield f"### `{dataset.name}`\n"
+        yield f"A row is {dataset.row}." + (
+            " Only the population register may deliver it." if dataset.register_only else ""
+        )
+        yield ""
+        rows = (
+            (f"`{c.name}`", _pseudonym(c, danish=False), "yes" if c.nullable else "", _codes(c), c.description)
+            for c in dataset.columns
+        )
+        yield from table(("column", "type", "may be null", "codes", "meaning"), rows)
+    yield from _released_en()
+    yield "## Inside the linker\n"
+    yield "No door returns these frames. Facts are the datasets above with each pseudonym `x` as the number `x_id`,"
+    yield "and with `source` and `delivery_id`.\n"
+    for name, comment in _frame_comments():
+        schema = getattr(frames, name)
+        yield f"### `{name}`\n"
+        yield comment + "\n"
+        yield from table(("column", "type"), ((f"`{c}`", dtype_words(t)[0]) for c, t in schema.items()))
+
+
+def _frame_comments() -> Iterator[tuple[str, str]]:
+    """Yield each upper-case schema of linker/frames.py with the comment above it."""
+    lines = (LINKER / "frames.py").read_text(encoding="utf-8").splitlines()
+    comment: list[str] = []
+    for line in lines:
+        if line.startswith("#"):
+            comment.append(line.lstrip("# "))
+            continue
+        name = line.split(" = ")[0]
+        if comment and isinstance(getattr(frames, name, None), pl.Schema):
+            yield name, " ".join(comment)
+        comment = []
+
+
+def dictionary_da() -> Iterator[str]:
+    """Yield the Danish data dictionary: deliveries and released tables."""
+    yield "# Dataordbog"
+    yield NOTE
+    yield (
+        "Beløb er hele øre. Perioder er halvåbne: slutdatoen er den første dag efter. En måned skrives som den 1. i "
+        "måneden. Et pseudonym er 32 byte under nøglen for det fagsystem, der leverer."
+    )
+    yield "\n## Det et fagsystem leverer\n"
+    for dataset in DATASETS.values():
+        yield f"### `{dataset.name}`\n"
+        yield f"En række er {dataset.row_da}." + (
+            " Kun folkeregisteret må levere det." if dataset.register_only else ""
+        )
+        yield ""
+        rows = (
+            (f"`{c.name}`", _pseudonym(c, danish=True), "ja" if c.nullable else "", _codes(c), c.description_da)
+            for c in dataset.columns
+        )
+        yield from table(("kolonne", "type", "må være tom", "koder", "betydning"), rows)
+    yield from _released_da()
+
+
+def _released_en() -> Iterator[str]:
+    yield "## What is released\n"
+    yield "The closed list of tables (`services/linker/registry.toml`). A release may show an axis at a coarser"
+    yield "level, or not at all; the axes of the answer say what it shows.\n"
+    for entry in registry.load(LINKER / "registry.toml"):
+        yield f"### `{entry.table_id}`\n"
+        yield f"{entry.title_en}. Version {entry.version}, over {entry.universe}.\n"
+        axes = ((f"`{a.name}`", a.title_en, _categories(a)) for a in entry.axes)
+        yield from table(("axis", "meaning", "categories, total last"), axes)
+        measures = (
+            (f"`{m.name}`", m.unit.value, f"`{m.column}`" + (f" / `{m.denominator}`" if m.denominator else ""))
+            for m in entry.measures
+        )
+        yield from table(("measure", "unit", "computed from"), measures)
+
+
+def _released_da() -> Iterator[str]:
+    yield "## Det der udgives\n"
+    yield "Den lukkede liste af tabeller. En udgivelse kan vise en akse i grovere grupper eller udelade den, hvis"
+    yield "det er nødvendigt for at beskytte familierne; svaret siger selv, hvad det viser.\n"
+    for entry in registry.load(LINKER / "registry.toml"):
+        yield f"### `{entry.table_id}`: {entry.title_da}\n"
+        yield from (f"- {note}" for note in entry.notes_da)
+        yield ""
+        axes = ((f"`{a.name}`", a.title_da, _categories(a, danish=True)) for a in entry.axes)
+        yield from table(("akse", "betydning", "kategorier, total sidst"), axes)
+        units = {"count": "antal", "amount_ore": "øre", "mean_ore": "øre pr. familie", "share": "andel 0-1"}
+        measures = ((f"`{m.name}`", m.title_da, units.get(m.unit.value, "gennemsnit")) for m in entry.measures)
+        yield from table(("mål", "betydning", "enhed"), measures)
+
+
+def _categories(axis: registry.Axis, *, danish: bool = False) -> str:
+    names = [*axis.categories, *axis.subtotals, *filter(None, (axis.total,))]
+    if axis.numeric:
+        names = [names[0], "…", *names[-2:]]
+    if danish:
+        return ", ".join(f"`{name}` {axis.titles_da.get(name, '')}".strip() for name in names)
+    return ", ".join(f"`{name}`" if name != "…" else name for name in names)

@@ -1,0 +1,166 @@
+"""Write docs/reference/ from the code: data dictionary, RPCs, access, settings.
+
+Run by `make fix`; `make check` runs it with --check, which writes nothing and
+fails when a committed page is stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+
+from google.protobuf import descriptor_pb2 as d
+from grpc_tools import protoc
+
+from tools.data_dictionary import dictionary_da, dictionary_en
+from tools.markdown import NOTE, table
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "docs" / "reference"
+
+
+def rpcs() -> Iterator[str]:
+    """Yield every service, RPC, message and enum with its comment in proto/."""
+    yield "# RPC reference"
+    yield NOTE
+    yield (
+        "Every call is gRPC over TLS with a client certificate. Errors carry a `google.rpc.ErrorInfo` whose reason is "
+        "stable; the numbers in brackets are field numbers. Who may call what: [access.md](access.md)."
+    )
+    for file in _descriptors():
+        comments = {tuple(spot.path): _comment(spot.leading_comments) for spot in file.source_code_info.location}
+        yield f"\n## {file.package}\n"
+        for i, service in enumerate(file.service):
+            yield f"### {service.name}\n\n{comments.get((6, i), '')}\n"
+            for j, method in enumerate(service.method):
+                asked = ("stream " if method.client_streaming else "") + _short(method.input_type)
+                answer = ("stream " if method.server_streaming else "") + _short(method.output_type)
+                yield f"- **{method.name}**({asked}) → {answer}  \n  {comments.get((6, i, 2, j), '')}"
+            yield ""
+        for i, enum in enumerate(file.enum_type):
+            yield f"### {enum.name}\n\n{comments.get((5, i), '')}\n"
+            rows = ((f"`{v.name}` [{v.number}]", comments.get((5, i, 2, j), "")) for j, v in enumerate(enum.value))
+            yield from table(("value", "meaning"), rows)
+        for i, message in enumerate(file.message_type):
+            yield f"### {message.name}\n\n{comments.get((4, i), '')}\n"
+            if message.field:
+                rows = (
+                    (f"`{f.name}` [{f.number}]", _field_type(f), comments.get((4, i, 2, j), ""))
+                    for j, f in enumerate(message.field)
+                )
+                yield from table(("field", "type", "meaning"), rows)
+
+
+def _descriptors() -> list[d.FileDescriptorProto]:
+    protos = sorted(str(path) for path in (ROOT / "proto").rglob("*.proto"))
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "image"
+        arguments = [f"-I{ROOT / 'proto'}", f"-I{resources.files('grpc_tools') / '_proto'}"]
+        if protoc.main(["protoc", *arguments, "--include_source_info", f"--descriptor_set_out={image}", *protos]):
+            raise SystemExit("protoc failed")
+        return list(d.FileDescriptorSet.FromString(image.read_bytes()).file)
+
+
+def _comment(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _field_type(field: d.FieldDescriptorProto) -> str:
+    word = _short(field.type_name) or d.FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
+    return f"repeated {word}" if field.label == d.FieldDescriptorProto.LABEL_REPEATED else word
+
+
+def access() -> Iterator[str]:
+    """Yield who may call what, as the access tables say."""
+    yield "# Who may call what"
+    yield NOTE
+    yield (
+        "What is not listed is refused. A name stands for one certificate; `*` for any of the role. The pseudonymizer "
+        "asks its policy (domains, grants, budgets) besides."
+    )
+    for service in ("pseudonymizer", "linker"):
+        yield f"\n## {service}\n"
+        rules = tomllib.loads((ROOT / "services" / service / "access.toml").read_text(encoding="utf-8"))["allow"]
+        rows = []
+        for rule in rules:
+            many = [rule["rpc"]] if isinstance(rule["rpc"], str) else rule["rpc"]
+            roles = [rule["role"]] if isinstance(rule["role"], str) else rule["role"]
+            limits = "; ".join(f"{key}: {value}" for key, value in rule.get("limits", {}).items())
+            rows += [(rpc, f"{role}/{rule.get('name', '*')}", limits) for rpc in many for role in roles]
+        yield from table(("RPC", "caller", "limits"), sorted(rows))
+
+
+def settings() -> Iterator[str]:
+    """Yield the settings of both services, from their classes."""
+    yield "# Settings"
+    yield NOTE
+    yield (
+        "A TOML file given with `--config`; each can be overridden by the environment variable `KINLINK_` and its name "
+        "in capitals. Relative paths are relative to the file. An unknown setting stops the start."
+    )
+    for title, module in (("both services", "servicekit"), ("pseudonymizer", "pseudonymizer"), ("linker", "linker")):
+        yield f"\n## {title}\n"
+        yield from table(("setting", "type", "default", "meaning"), _fields(ROOT / "services" / module / "settings.py"))
+
+
+def _fields(path: Path) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the annotated fields of the settings class in `path`, with the string after each."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    (body,) = [node.body for node in classes if any("Settings" in ast.unparse(base) for base in node.bases)]
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign):
+            continue
+        note = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+        yield f"`{ast.unparse(node.target)}`", f"`{ast.unparse(node.annotation)}`", _default(node.value), _comment(note)
+
+
+def _default(value: ast.expr | None) -> str:
+    if isinstance(value, ast.Call):
+        value = next((k.value for k in value.keywords if k.arg == "default"), None)
+    if value is None:
+        return "required"
+    text = ast.unparse(value)
+    number = ast.parse(text.replace("_", ""), mode="eval")
+    if isinstance(number.body, ast.BinOp):
+        return f"`{eval(compile(number, text, 'eval'), {})}`"  # noqa: S307 - arithmetic of our own constants
+    return f"`{text}`"
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "data-dictionary.md": dictionary_en,
+    "data-dictionary.da.md": dictionary_da,
+    "rpc.md": rpcs,
+    "access.md": access,
+    "settings.md": settings,
+}
+
+
+def main() -> None:
+    """Write the pages, or with --check compare them."""
+    stale = []
+    for name, page in PAGES.items():
+        text = "\n".join(page()).replace(f"\n{NOTE}\n", f"\n\n{NOTE}\n\n").rstrip() + "\n"
+        path = OUT / name
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        if "--check" in sys.argv:
+            stale.append(str(path.relative_to(ROOT)))
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        raise SystemExit(f"stale, run `make fix`: {', '.join(stale)}")
+
+
+if __name__ == "__main__":
+    main()
