@@ -1,0 +1,163 @@
+"""What can go wrong, said so that the reader knows what to do next.
+
+Every error has an exit code for the command line, a stable reason for programs,
+and field violations where single fields were at fault. None holds a value of
+the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """What is wrong with one field: its path, and the form expected."""
+
+    field: str
+    description: str
+
+
+class KinlinkError(Exception):
+    """Something went wrong; `str()` says what, and what to do next."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, message: str, reason: str = "", violations: Sequence[FieldViolation] = (), request_id: str = ""
+    ) -> None:
+        """Say `message`; `request_id` is the server's, for its operator's logs."""
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.violations = tuple(violations)
+        self.request_id = request_id
+
+
+class InternalError(KinlinkError):
+    """A fault of the service or of this library."""
+
+
+class InputError(KinlinkError):
+    """The input is at fault: a file, a mapping, a value."""
+
+    exit_code = 3
+
+
+class RefusedError(KinlinkError):
+    """Access, certificate or policy does not allow it."""
+
+    exit_code = 4
+
+
+class CertificateExpiredError(RefusedError):
+    """This side's own certificate is outside its dates."""
+
+
+class UnavailableError(KinlinkError):
+    """The service, or something it needs, is away; try again."""
+
+    exit_code = 5
+
+
+class ConflictError(KinlinkError):
+    """The state does not allow it: it exists with other content, or not at all."""
+
+    exit_code = 6
+
+
+class LimitError(KinlinkError):
+    """Over a limit: budget, rejects or size."""
+
+    exit_code = 7
+
+
+_CLASSES: dict[grpc.StatusCode, type[KinlinkError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InputError,
+    grpc.StatusCode.OUT_OF_RANGE: InputError,
+    grpc.StatusCode.UNAUTHENTICATED: RefusedError,
+    grpc.StatusCode.PERMISSION_DENIED: RefusedError,
+    grpc.StatusCode.UNIMPLEMENTED: RefusedError,
+    grpc.StatusCode.NOT_FOUND: ConflictError,
+    grpc.StatusCode.ALREADY_EXISTS: ConflictError,
+    grpc.StatusCode.FAILED_PRECONDITION: ConflictError,
+    grpc.StatusCode.ABORTED: ConflictError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: LimitError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
+    grpc.StatusCode.CANCELLED: UnavailableError,
+}
+
+_NEXT: dict[str, str] = {
+    "ACCESS_DENIED": "Use a certificate with another role, or ask the service's operator for access.",
+    "AUDIT_UNAVAILABLE": "Nothing was done. Try again; if it lasts, tell the service's operator.",
+    "CERTIFICATE_DENIED": "Ask the service's operator for a new certificate.",
+    "CERTIFICATE_EXPIRED": "Renew the certificate.",
+    "TRUST_DOMAIN_UNKNOWN": "Use a certificate of this deployment.",
+}
+_NEXT_BY_CODE: dict[grpc.StatusCode, str] = {
+    grpc.StatusCode.UNIMPLEMENTED: "Client and service are of different versions, or the address is another service's.",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "The service did not answer in time. Try again.",
+    grpc.StatusCode.CANCELLED: "The call was broken off. Try again.",
+}
+
+
+def from_rpc_error(error: grpc.RpcError) -> KinlinkError:
+    """Turn a failed call into one of the errors above."""
+    code: grpc.StatusCode = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+    text: str = (error.details() or "") if isinstance(error, grpc.Call) else ""
+    info, violations = _details(error)
+    if not info.reason:
+        return _from_transport(code, text)
+    message = text.rstrip(".") + "."
+    if code is grpc.StatusCode.INTERNAL:
+        message = f"The service failed; give its operator the request id {info.metadata['request_id']}."
+    advice = _NEXT.get(info.reason, "")
+    return _CLASSES.get(code, InternalError)(
+        f"{message} {advice}".strip(), info.reason, violations, info.metadata["request_id"]
+    )
+
+
+def _details(error: grpc.RpcError) -> tuple[error_details_pb2.ErrorInfo, tuple[FieldViolation, ...]]:
+    info = error_details_pb2.ErrorInfo()
+    violations: list[FieldViolation] = []
+    try:
+        status: status_pb2.Status | None = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
+    except ValueError:  # details that contradict the status: not one of ours
+        status = None
+    for detail in status.details if status is not None else []:
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            detail.Unpack(info)
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            request = error_details_pb2.BadRequest()
+            detail.Unpack(request)
+            violations += [FieldViolation(v.field, v.description) for v in request.field_violations]
+    return info, tuple(violations)
+
+
+def _from_transport(code: grpc.StatusCode, text: str) -> KinlinkError:
+    """Name errors that gRPC itself made, which carry no details of ours."""
+    lower = text.lower()
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in lower:
+        return LimitError("The message is over the service's size limit. Send smaller batches.", "MESSAGE_TOO_LARGE")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return UnavailableError("The service is at its limit of calls. Try again in a while.", "OVERLOADED")
+    if code is grpc.StatusCode.UNAVAILABLE and any(
+        word in lower for word in ("ssl", "tls", "handshake", "certificate")
+    ):
+        message = (
+            "The TLS connection was refused. Check that both certificates come from the same CA, have not expired, "
+            "and that the service's certificate names the address dialled."
+        )
+        return RefusedError(message, "TLS_REFUSED")
+    if code is grpc.StatusCode.UNAVAILABLE:
+        message = "The service cannot be reached. Check that it runs and that the address is right, then try again."
+        return UnavailableError(message, "UNREACHABLE")
+    advice = _NEXT_BY_CODE.get(code, "Tell the service's operator.")
+    return _CLASSES.get(code, InternalError)(f"The call ended with {code.name}. {advice}", code.name)

@@ -1,0 +1,272 @@
+"""The layers around every handler, outermost first:
+
+request id → span → error mapping → identity → audit → access → handler.
+
+1. Audit stands outside access, so that refusals are logged. An entry is written
+   before the (first) answer leaves; a stream that fails later has two entries.
+2. RPCs in `audited_per_message` write their own entry per message; this layer
+   then writes only refusals and failures that the handler did not write.
+3. Health and reflection are logged when refused, not when answered: health must
+   answer when the log cannot be written.
+4. Every step of a call, a stream's iteration included, runs in one context of
+   its own, where `identity.current_caller()` and the current span hold.
+5. An unexpected exception becomes INTERNAL with the request id. The log gets
+   its type and place, never its text: that may hold a value.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import Context, copy_context
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from servicekit.access import AccessTable
+from servicekit.audit import AuditEntry, AuditLog
+from servicekit.certificates import Authenticator
+from servicekit.errors import DeniedError, ServiceError, UnauthenticatedError
+from servicekit.identity import CURRENT, Call
+from servicekit.telemetry import describe_exception
+from servicekit.tracing import server_span
+
+UNAUDITED_SERVICES = (
+    "grpc.health.v1.Health/",
+    "grpc.reflection.v1alpha.ServerReflection/",
+    "grpc.reflection.v1.ServerReflection/",
+)
+_log = structlog.get_logger(__name__)
+_Answered = Callable[[], None]
+
+
+class Layers(grpc.ServerInterceptor):
+    """Wraps the handler of every RPC in the layers above."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        access: AccessTable,
+        audit: AuditLog,
+        audited_per_message: Collection[str] = (),
+    ) -> None:
+        """Use these adapters; `audited_per_message` names RPCs as "package.Service/Method"."""
+        self._authenticator = authenticator
+        self._access = access
+        self._audit = audit
+        self._audited_per_message = frozenset(audited_per_message)
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: Any
+    ) -> Any:
+        """Return the handler, wrapped; None when there is no such RPC."""
+        handler = continuation(handler_call_details)
+        if handler is None:
+            return None
+        rpc = handler_call_details.method.lstrip("/")
+        behaviour = next(
+            b for b in (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream) if b
+        )
+        make = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[handler.request_streaming, handler.response_streaming]
+        if getattr(behaviour, "experimental_non_blocking", False):
+            wrapped = self._callback(rpc, behaviour)
+        elif handler.response_streaming:
+            wrapped = self._stream(rpc, behaviour)
+        else:
+            wrapped = self._unary(rpc, behaviour)
+        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+
+    def _unary(self, rpc: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+        def respond(request: Any, context: grpc.ServicerContext) -> Any:
+            with self._layers(rpc, context) as answered:
+                response = behaviour(request, context)
+                answered()
+                return response
+
+        return lambda request, context: copy_context().run(respond, request, context)
+
+    def _stream(self, rpc: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+        def respond(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            with self._layers(rpc, context) as answered:
+                for response in behaviour(request, context):
+                    answered()
+                    yield response
+                answered()
+
+        return lambda request, context: _Scoped(respond(request, context))
+
+    def _callback(self, rpc: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a handler that answers through a callback and holds no thread: health's Watch."""
+
+        def admit(context: grpc.ServicerContext) -> None:
+            with self._layers(rpc, context) as answered:
+                answered()
+
+        def respond(request: Any, context: grpc.ServicerContext, callback: Callable[[Any], None]) -> None:
+            copy_context().run(admit, context)
+            behaviour(request, context, callback)
+
+        respond.experimental_non_blocking = True  # type: ignore[attr-defined]
+        return respond
+
+    @contextmanager
+    def _layers(self, rpc: str, context: grpc.ServicerContext) -> Iterator[_Answered]:
+        remaining = context.time_remaining()
+        call = Call(rpc, str(uuid.uuid4()), None if remaining is None else time.monotonic() + remaining)
+        CURRENT.set(call)
+        with ExitStack() as stack:
+            stack.enter_context(_logged(call))
+            stack.enter_context(server_span(call, context.invocation_metadata()))
+            stack.enter_context(_errors_mapped(call, context))
+            call_audit = _CallAudit(call, self._audit, rpc in self._audited_per_message)
+            stack.enter_context(call_audit.failures_recorded())
+            self._identify(call, context)
+            self._admit(call)
+            if remaining is not None and remaining <= 0:
+                raise _GoneError
+            yield call_audit.answered
+
+    def _identify(self, call: Call, context: grpc.ServicerContext) -> None:
+        pems: Any = context.auth_context().get("x509_pem_cert")
+        if not pems:
+            raise UnauthenticatedError("a client certificate is needed", "IDENTITY_MISSING")
+        call.caller = self._authenticator.authenticate(pems[0])
+
+    def _admit(self, call: Call) -> None:
+        if call.caller is None:
+            raise UnauthenticatedError("a client certificate is needed", "IDENTITY_MISSING")
+        rule = self._access.decide(call.rpc, call.caller)
+        if rule is None:
+            message = f"{call.caller.role}/{call.caller.name} may not call {call.rpc}"
+            raise DeniedError(message, "ACCESS_DENIED")
+        call.grant, call.limits = rule.grant, rule.limits
+
+
+class _GoneError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class _Scoped:
+    """Iterates a generator in one context, and closes it there when the iteration is given up."""
+
+    def __init__(self, generator: Iterator[Any]) -> None:
+        self._generator = generator
+        self._scope: Context = copy_context()
+
+    def __iter__(self) -> _Scoped:
+        return self
+
+    def __next__(self) -> Any:
+        return self._scope.run(next, self._generator)
+
+    def __del__(self) -> None:
+        # gRPC drops the iterator when the caller has gone, on the thread that iterated it.
+        try:
+            self._scope.run(self._generator.close)  # type: ignore[attr-defined]
+        except Exception as error:  # noqa: BLE001 - the caller has gone; what remains to tell is told to the log
+            _log.warning("a stream that was given up did not close", **describe_exception(error))
+
+
+class _CallAudit:
+    """The audit entries of one call."""
+
+    def __init__(self, call: Call, log: AuditLog, per_message: bool) -> None:
+        self._call = call
+        self._log = log
+        self._silent = per_message or call.rpc.startswith(UNAUDITED_SERVICES)
+        self._written = False
+
+    def answered(self) -> None:
+        """Write the entry before the first answer leaves; later calls do nothing."""
+        if not self._silent and not self._written:
+            self._append("ok", "")
+        self._written = True
+
+    @contextmanager
+    def failures_recorded(self) -> Iterator[None]:
+        try:
+            yield
+        except ServiceError as error:
+            if not self._call.refusal_recorded and error.reason != "AUDIT_UNAVAILABLE":
+                self._append("refused", error.reason)
+            raise
+        except (GeneratorExit, grpc.RpcError, _GoneError):
+            self._append("failed", "CANCELLED")
+            raise
+        except Exception:
+            self._append("failed", "INTERNAL")
+            raise
+
+    def _append(self, outcome: Any, reason: str) -> None:
+        call = self._call
+        uri = call.caller.uri if call.caller else ""
+        facts = {"grant": call.grant, **call.facts}
+        self._log.append(AuditEntry(call.rpc, uri, outcome, reason, request_id=call.request_id, **facts))
+
+
+@contextmanager
+def _logged(call: Call) -> Iterator[None]:
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        caller = f"{call.caller.role}/{call.caller.name}" if call.caller else ""
+        if not call.rpc.startswith(UNAUDITED_SERVICES) or call.code:
+            _log.info(
+                "call",
+                rpc=call.rpc,
+                caller=caller,
+                code=call.code or "OK",
+                request_id=call.request_id,
+                milliseconds=round(1000 * (time.monotonic() - started), 1),
+            )
+
+
+@contextmanager
+def _errors_mapped(call: Call, context: grpc.ServicerContext) -> Iterator[None]:
+    try:
+        yield
+    except ServiceError as error:
+        call.code = error.code
+        _abort(context, error, call.request_id)
+    except GeneratorExit:
+        call.code = "CANCELLED"
+        raise
+    except Exception as error:  # noqa: BLE001 - nothing unexpected may reach the caller as text
+        if not context.is_active() or isinstance(error, _GoneError):
+            call.code = "CANCELLED"  # nobody hears the answer; gRPC has already ended the call
+            context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")
+        call.code = "INTERNAL"
+        _log.error("unexpected exception", rpc=call.rpc, request_id=call.request_id, **describe_exception(error))
+        _abort(context, _InternalError("internal error; give the service's operator the request id"), call.request_id)
+
+
+class _InternalError(ServiceError):
+    code = "INTERNAL"
+
+
+def _abort(context: grpc.ServicerContext, error: ServiceError, request_id: str) -> None:
+    metadata = {**error.metadata, "request_id": request_id}
+    details: list[Any] = [error_details_pb2.ErrorInfo(reason=error.reason, domain="kinlink", metadata=metadata)]
+    if error.violations:
+        fields = [
+            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+            for v in error.violations
+        ]
+        details.append(error_details_pb2.BadRequest(field_violations=fields))
+    packed = [any_pb2.Any() for _ in details]
+    for target, detail in zip(packed, details, strict=True):
+        target.Pack(detail)
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message, details=packed)
+    context.abort_with_status(rpc_status.to_status(status))

@@ -1,0 +1,246 @@
+"""Runs a gRPC server: mutual TLS, the layers, health, reflection, and an orderly end.
+
+1. No client certificate, no connection. The server's own certificate is read
+   again when its file changes, so short-lived ones can be renewed in place.
+2. More calls than threads and as many waiting: RESOURCE_EXHAUSTED at once.
+3. SIGTERM and SIGINT: health turns NOT_SERVING, new calls are refused, calls
+   under way get `drain_s`.
+4. While the audit log cannot be written health is NOT_SERVING; it turns back
+   once an entry that says so was written.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Event, Lock, Thread
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from servicekit.access import AccessTable
+from servicekit.audit import AuditEntry, AuditLog
+from servicekit.certificates import Authenticator, DenyList
+from servicekit.errors import UnavailableError
+from servicekit.interceptors import Layers
+from servicekit.settings import ServerSettings
+
+_log = structlog.get_logger(__name__)
+_AUDIT_RETRY_S = 2.0
+
+
+class ServerError(Exception):
+    """The server cannot start; says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers at `address`."""
+
+    address: str
+    health_address: str
+    _servers: tuple[grpc.Server, ...]
+    _health: _Health
+
+    def stop(self, grace_s: float) -> None:
+        """Stop taking calls, let those under way end for `grace_s`, then cut them off."""
+        self._health.leave()
+        for ended in [server.stop(grace_s) for server in self._servers]:
+            ended.wait()
+
+
+def rpcs_of(services: Sequence[str]) -> tuple[str, ...]:
+    """Return the RPCs of services by their full names, as "package.Service/Method"."""
+    pool = descriptor_pool.Default()
+    found = []
+    for name in services:
+        service = pool.FindServiceByName(name)
+        found += [f"{name}/{method.name}" for method in service.methods]
+    return tuple(found)
+
+
+INFRASTRUCTURE = (health.SERVICE_NAME, reflection.SERVICE_NAME)
+
+
+def start(
+    settings: ServerSettings,
+    register: Callable[[grpc.Server], None],
+    services: Sequence[str],
+    access: AccessTable,
+    audit: AuditLog,
+    audited_per_message: Collection[str] = (),
+) -> RunningServer:
+    """Start a server; health says NOT_SERVING until `RunningServer` is handed to `serve` or `open` is called.
+
+    Raises:
+        ServerError: a rule of the access table names an RPC that does not exist; the address is taken; the
+            certificates cannot be read.
+    """
+    known = {*rpcs_of((*services, *INFRASTRUCTURE))}
+    if unknown := (access.rpcs | set(audited_per_message)) - known:
+        raise ServerError(f"the access table names RPCs that do not exist: {', '.join(sorted(unknown))}")
+    authenticator = Authenticator(settings.trust_domain, DenyList(settings.deny_list))
+    server = grpc.server(
+        ThreadPoolExecutor(settings.threads, thread_name_prefix="rpc"),
+        interceptors=[Layers(authenticator, access, audit, audited_per_message)],
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ],
+        maximum_concurrent_rpcs=2 * settings.threads,
+    )
+    register(server)
+    state = _Health(services, audit)
+    health_pb2_grpc.add_HealthServicer_to_server(state.servicer, server)
+    reflection.enable_server_reflection((*services, *INFRASTRUCTURE), server)
+    address = _bind(settings.listen, lambda at: server.add_secure_port(at, _credentials(settings)))
+    servers = [server]
+    health_address = ""
+    if settings.health_listen:
+        probe = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(state.servicer, probe)
+        health_address = _bind(settings.health_listen, probe.add_insecure_port)
+        servers.append(probe)
+    for each in servers:
+        each.start()
+    return RunningServer(address, health_address, tuple(servers), state)
+
+
+def open_for_calls(server: RunningServer) -> None:
+    """Let health say SERVING."""
+    server._health.enter()  # noqa: SLF001 - one module
+
+
+def run(
+    settings: ServerSettings,
+    register: Callable[[grpc.Server], None],
+    services: Sequence[str],
+    access: AccessTable,
+    audit: AuditLog,
+    audited_per_message: Collection[str] = (),
+    ready: Callable[[], None] = lambda: None,
+    stopping: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; call from the main thread.
+
+    `ready` runs once the address is bound and before health says SERVING: end
+    the start-up there. `stopping` runs when the signal has come, before calls
+    are drained: tell background work to end. Prints `ready <address>`.
+
+    Raises:
+        ServerError: as `start` does.
+    """
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server = start(settings, register, services, access, audit, audited_per_message)
+    ready()
+    open_for_calls(server)
+    _log.info("serving", address=server.address)
+    sys.stdout.write(f"ready {server.address}\n")
+    sys.stdout.flush()
+    stop.wait()
+    _log.info("stopping", drain_s=settings.drain_s)
+    stopping()
+    server.stop(settings.drain_s)
+
+
+def _bind(address: str, add: Callable[[str], int]) -> str:
+    try:
+        port = add(address)
+    except RuntimeError as error:
+        raise ServerError(f"{address} cannot be listened on; is it taken?") from error
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
+    """Read certificate, key and CA; read them again at a handshake after a file has changed."""
+    files = (settings.certificate, settings.key, settings.ca)
+
+    def stamps() -> tuple[int, ...]:
+        return tuple(file.stat().st_mtime_ns for file in files)
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        certificate, key, ca = (file.read_bytes() for file in files)
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=ca)
+
+    seen: list[tuple[int, ...]] = []
+
+    def fetch() -> Any:
+        try:
+            current = stamps()
+            if seen == [current]:
+                return None
+            fresh = configuration()
+        except OSError as error:
+            _log.error("the certificate cannot be read again", error=type(error).__name__)
+            return None
+        seen[:] = [current]
+        return fresh
+
+    try:
+        first = configuration()
+        seen.append(stamps())
+    except OSError as error:
+        raise ServerError(f"certificate, key or ca cannot be read: {error.filename}") from error
+    return grpc.dynamic_ssl_server_credentials(first, fetch, require_client_authentication=True)
+
+
+class _Health:
+    """Says SERVING for every service and overall while the server is open and the audit log can be written."""
+
+    def __init__(self, services: Sequence[str], audit: AuditLog) -> None:
+        self.servicer = health.HealthServicer()
+        self._names = ("", *services)
+        self._audit = audit
+        self._lock = Lock()
+        self._open = False
+        self._audited = True
+        self._left = Event()
+        audit.on_failure = self._audit_failed
+        self._publish()
+
+    def enter(self) -> None:
+        with self._lock:
+            self._open = True
+            self._publish()
+
+    def leave(self) -> None:
+        self._left.set()
+        self.servicer.enter_graceful_shutdown()
+
+    def _publish(self) -> None:
+        serving = self._open and self._audited
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in self._names:
+            self.servicer.set(name, status)
+
+    def _audit_failed(self) -> None:
+        with self._lock:
+            if not self._audited:
+                return
+            self._audited = False
+            self._publish()
+        Thread(target=self._await_audit, name="audit-recovery", daemon=True).start()
+
+    def _await_audit(self) -> None:
+        while not self._left.wait(_AUDIT_RETRY_S):
+            try:
+                self._audit.append(AuditEntry("audit", "", "ok", "AUDIT_RESUMED"))
+            except UnavailableError:
+                continue
+            with self._lock:
+                self._audited = True
+                self._publish()
+            _log.info("audit log can be written again")
+            return

@@ -1,0 +1,103 @@
+"""What a server is told: a TOML file, overridden by `KINLINK_…` environment variables.
+
+1. Relative paths are relative to the file.
+2. A setting that is unknown or ill-formed stops the start; the error names the
+   field and what is expected, never the value.
+3. Secrets (the database URL may hold a password) print as stars.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+
+class SettingsFileError(Exception):
+    """The settings cannot be used; one line per field."""
+
+
+class ServerSettings(BaseSettings):
+    """The settings that both services share; each subclasses it with its own."""
+
+    model_config = SettingsConfigDict(env_prefix="KINLINK_", extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    listen: str = "127.0.0.1:0"
+    """host:port; port 0 takes a free one, which the line `ready <address>` names."""
+    certificate: Path
+    key: Path
+    ca: Path
+    trust_domain: str = Field(min_length=1)
+    deny_list: Path | None = None
+    """Serial numbers and URIs that are refused, one a line; read again when it changes."""
+    database_url: SecretStr
+    """sqlite:///<path, relative to the file> or postgresql://…"""
+    otlp_endpoint: str = ""
+    """Where telemetry goes, for example "http://collector:4317". Empty: nowhere."""
+    health_listen: str = ""
+    """host:port of a health service without TLS, for probes that cannot present a certificate. Empty: none."""
+    max_message_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024, le=64 * 1024 * 1024)
+    threads: int = Field(default=32, ge=1, le=1024)
+    drain_s: float = Field(default=20.0, ge=0)
+    """How long calls under way may go on after SIGTERM."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read settings from a TOML file and the environment.
+
+        Raises:
+            SettingsFileError: the file cannot be read, or a field is missing, unknown or ill-formed.
+        """
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsFileError(f"{path}: cannot be read; give --config the path of a TOML file") from error
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SettingsFileError(f"{path}: is not TOML") from error
+        try:
+            return cls.model_validate_settings(data, path.parent.resolve())
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
+        except SettingsError as error:
+            lines = [str(error)]
+        raise SettingsFileError(f"{path}:\n" + "\n".join(f"  {line}" for line in lines))
+
+    @classmethod
+    def model_validate_settings(cls, data: dict[str, Any], folder: Path) -> Self:
+        """Build from values and the environment; relative paths stand for files in `folder`."""
+        return cls(**data)._anchored(folder)  # noqa: SLF001 - its own class
+
+    def _anchored(self, folder: Path) -> Self:
+        changes: dict[str, Any] = {
+            name: folder / value
+            for name in type(self).model_fields
+            if isinstance(value := getattr(self, name), Path) and not value.is_absolute()
+        }
+        url = self.database_url.get_secret_value()
+        relative = url.removeprefix("sqlite:///")
+        if relative not in (url, ":memory:") and not Path(relative).is_absolute():
+            changes["database_url"] = SecretStr(f"sqlite:///{folder / relative}")
+        return self.model_copy(update=changes)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - called by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file."""
+        return env_settings, init_settings
+
+    @field_validator("listen", "health_listen")
+    @classmethod
+    def _is_address(cls, value: str, info: ValidationInfo) -> str:
+        host, _, port = value.rpartition(":")
+        if value and not (host and port.isdigit() and int(port) < 65536):
+            raise ValueError(f"{info.field_name} must be host:port, for example 0.0.0.0:8443")
+        return value
