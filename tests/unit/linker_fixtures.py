@@ -1,0 +1,126 @@
+"""Deliveries and stores for tests of the linker: fakes of the world outside it, nothing of the linker itself."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+
+from kinlink import ristretto255
+from kinlink.delivery.datasets import DATASETS, Kind
+from kinlink.types.v1 import types_pb2
+from linker.intake.header import Begin, ClaimedKey, Limits
+from linker.intake.intake import Chunk, Finish, Intake, Part
+from linker.intake.staging import Staging
+from linker.store.delta import DeltaTables
+from linker.store.snapshots import Snapshots
+from linker.store.tables import Tables
+from servicekit.database import engine, migrate
+
+SYNTHETIC = int(types_pb2.SUITE_KINLINK_SYNTHETIC_V1)
+ALL = frozenset(DATASETS)
+
+
+def element(name: str, kind: Kind = Kind.CPR, domain: str = "source/x") -> bytes:
+    """Return an element that stands for `name` in `domain`."""
+    return ristretto255.hash_to_group([f"{domain}/{name}".encode()], b"test-" + kind.encode())
+
+
+def database(folder: Path) -> sa.Engine:
+    """Return a migrated state database."""
+    made = engine(f"sqlite:///{folder}/state.db")
+    migrate(made, "linker")
+    return made
+
+
+def store(folder: Path, tables: Tables | None = None) -> Snapshots:
+    """Return an opened store on Delta Lake and SQLite in `folder`; opening again is a restart."""
+    made = Snapshots(database(folder), tables or DeltaTables(folder / "store"))
+    made.open()
+    return made
+
+
+def intake(snapshots: Snapshots, folder: Path, **options: Any) -> Intake:
+    """Return the intake, opened."""
+    options = {"suites": {SYNTHETIC}, "limits": Limits(chunk_bytes=1 << 20, open_deliveries=3), **options}
+    made = Intake(snapshots, Staging(folder / "staging"), **options)
+    made.open()
+    return made
+
+
+def frame(dataset: str, rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    """Return rows of the dataset's schema; columns left out are null."""
+    return pl.DataFrame(list(rows), schema=DATASETS[dataset].schema, orient="row")
+
+
+def persons(*names: str, source: str = "folkeregister", **fields: Any) -> pl.DataFrame:
+    """Return one valid person row a name."""
+    row = {
+        "age_anchor": date(1980, 2, 1), "sex": "f", "civil_status": "U", "status": 1, "municipality": 101,
+        "district": "Nord", "valid_from": date(2010, 1, 1),
+    }  # fmt: skip
+    domain = f"source/{source}"
+    return frame("persons", [{"person": element(name, domain=domain), **row, **fields} for name in names])
+
+
+def postings(*names: str | None, source: str = "prisme", kind: Kind = Kind.CPR, **fields: Any) -> pl.DataFrame:
+    """Return one valid posting a name."""
+    row = {
+        "event_month": date(2014, 3, 1), "booked_month": date(2014, 4, 1), "amount_ore": 12_500, "dranst": 1,
+        "department": "SOF", "service": "family_treatment", "cost_component": "service",
+    }  # fmt: skip
+    domain = f"source/{source}"
+    who = [
+        {"person": element(name, kind, domain), "person_kind": kind.value} if name else {"person": None}
+        for name in names
+    ]
+    return frame("postings", [{**row, **person, **fields} for person in who])
+
+
+def ipc(rows: pl.DataFrame, **options: Any) -> bytes:
+    """Return the rows as an Arrow IPC stream."""
+    buffer = io.BytesIO()
+    rows.write_ipc_stream(buffer, **options)
+    return buffer.getvalue()
+
+
+def digest(chunks: Sequence[bytes]) -> bytes:
+    """Return the delivery digest of the chunks."""
+    return hashlib.sha256(b"".join(hashlib.sha256(chunk).digest() for chunk in chunks)).digest()
+
+
+def delivery(
+    dataset: str, *frames: pl.DataFrame, source: str, kinds: Sequence[str] = (Kind.CPR,), **fields: Any
+) -> list[Part]:
+    """Return the parts of a whole delivery, one chunk a frame; `fields` change the header."""
+    chunks = [ipc(rows) for rows in frames]
+    header = {
+        "delivery_id": str(uuid.uuid4()),
+        "dataset": dataset,
+        "period": "2014",
+        "suite": SYNTHETIC,
+        "keys": [ClaimedKey(f"source/{source}", kind, 1) for kind in kinds],
+        "rows": sum(rows.height for rows in frames),
+        "chunks": len(chunks),
+        "digest": digest(chunks),
+        "rejected_rows": 0,
+        "first_chunk": 0,
+        **fields,
+    }
+    begin = Begin(**header)
+    sent = [Chunk(index, chunk) for index, chunk in enumerate(chunks)][begin.first_chunk :]
+    return [begin, *sent, Finish()]
+
+
+def stream(parts: Sequence[Part], *, broken: bool = False) -> Iterator[Part]:
+    """Yield the parts; at the end break off as gRPC does when the caller is gone."""
+    yield from parts
+    if broken:
+        raise ConnectionError("the stream broke")
