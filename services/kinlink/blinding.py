@@ -26,7 +26,7 @@ from typing import Final, Generic, Protocol, TypeVar
 import grpc
 
 from kinlink import ristretto255
-from kinlink.errors import KinlinkError, from_rpc_error
+from kinlink.errors import InternalError, from_rpc_error
 from kinlink.types.v1 import types_pb2
 
 BATCH_SIZE: Final = 8192
@@ -53,7 +53,7 @@ class Answer(Protocol):
 AnswerT = TypeVar("AnswerT", bound=Answer)
 
 
-class AnswerError(KinlinkError):
+class AnswerError(InternalError):
     """The service's answers do not fit the questions. Report it to its operator."""
 
 

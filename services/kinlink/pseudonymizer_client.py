@@ -17,6 +17,7 @@ import polars as pl
 
 from kinlink import cpr, ristretto255
 from kinlink.blinding import BATCH_SIZE, Progress, batched, exchange, shuffled, unreported
+from kinlink.errors import InputError
 from kinlink.pseudonymizer.v1 import pseudonymisation_service_pb2 as pb
 from kinlink.pseudonymizer.v1.pseudonymisation_service_pb2_grpc import PseudonymisationServiceStub
 from kinlink.pseudonyms import Kind, Suite
@@ -26,13 +27,14 @@ _CLASSES: Final = {Kind.CPR: cpr.CPRClass.ORDINARY, Kind.REPLACEMENT: cpr.CPRCla
 _MAX_ROWS_NAMED: Final = 10
 
 
-class IdentifierError(ValueError):
+class IdentifierError(InputError):
     """Identifiers cannot be pseudonymised under the kind asked for. Names rows, never values."""
 
     def __init__(self, rows: Sequence[int], kind: Kind) -> None:
         self.rows = tuple(rows)
         named = ", ".join(str(row) for row in self.rows[:_MAX_ROWS_NAMED])
-        super().__init__(f"{len(self.rows)} row(s) do not hold an identifier of kind {kind}; first rows: {named}")
+        message = f"{len(self.rows)} row(s) do not hold an identifier of kind {kind}; first rows, from 0: {named}."
+        super().__init__(f"{message} Correct them or leave them out.", "IDENTIFIER_INVALID")
 
 
 class PseudonymizerClient:

@@ -1,1 +1,1 @@
-
+"""The pseudonymizer: holds keys, and no data."""

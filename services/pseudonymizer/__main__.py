@@ -1,0 +1,69 @@
+"""The composition root: reads settings, opens the keys, serves."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kinlink import ristretto255
+from kinlink.pseudonymizer.v1.pseudonymisation_service_pb2_grpc import add_PseudonymisationServiceServicer_to_server
+from pseudonymizer.doors import SERVICE, Doors
+from pseudonymizer.grpc_api import PseudonymisationApi
+from pseudonymizer.keystore.encryption_keys import KeyStoreError, open_key_encryption_key
+from pseudonymizer.keystore.store import KeyStore, is_empty
+from pseudonymizer.ledger import Ledger
+from pseudonymizer.policy import Policy, PolicyError
+from pseudonymizer.settings import PseudonymizerSettings
+from servicekit import database, server, telemetry
+from servicekit.access import AccessTable, AccessTableError
+from servicekit.audit import AuditLog
+from servicekit.settings import SettingsFileError
+
+_STARTUP_ERRORS = (
+    AccessTableError,
+    KeyStoreError,
+    PolicyError,
+    ristretto255.LibsodiumError,
+    server.ServerError,
+    SettingsFileError,
+)
+
+
+def serve(config: Path) -> None:
+    """Serve until SIGTERM. Exits with status 2 and one message when it cannot start."""
+    try:
+        _serve(config)
+    except _STARTUP_ERRORS as error:
+        sys.stderr.write(f"pseudonymizer: {error}\n")
+        raise SystemExit(2) from None
+
+
+def _serve(config: Path) -> None:
+    settings = PseudonymizerSettings.load(config)
+    policy = Policy.load(settings.policy)
+    ristretto255.self_test()
+    telemetry.setup(settings, "pseudonymizer")
+    engine = database.engine(settings.database_url)
+    database.migrate(engine, "pseudonymizer")
+    audit = AuditLog(engine)
+    kek = open_key_encryption_key(settings.kek, config.parent, first_start=is_empty(engine))
+    keyset = KeyStore(engine, kek, policy.suite, audit).open(policy.key_lines())
+    ledger = Ledger(engine, audit, lambda: datetime.now(UTC).date())
+    with ristretto255.new_pool() as pool:
+        api = PseudonymisationApi(Doors(policy, keyset, ledger, pool, settings.max_batch_elements))
+        server.run(
+            settings,
+            lambda target: add_PseudonymisationServiceServicer_to_server(api, target),
+            (SERVICE,),
+            AccessTable.load(Path(__file__).with_name("access.toml")),
+            audit,
+            audited_per_message=server.rpcs_of((SERVICE,)),
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m pseudonymizer", description="Run the pseudonymizer.")
+    parser.add_argument("--config", type=Path, required=True, help="the settings, a TOML file")
+    serve(parser.parse_args().config)

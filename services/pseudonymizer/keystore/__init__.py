@@ -1,0 +1,1 @@
+"""Keys at rest: the sealed store, and the providers of key-encryption keys."""

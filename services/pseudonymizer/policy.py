@@ -1,0 +1,202 @@
+"""The deployment's policy: which suite, which domains, who may do what, how much.
+
+1. Deny by default: what no grant names is refused.
+2. A grant is caller × operation × from × to × kind. A source evaluates in its own domain
+   only. The linker converts only, from sources to a linkage domain: were it able to evaluate,
+   it could guess identifiers. Nothing converts to a source, nothing from linkage to
+   linkage. A file that grants otherwise is refused at start, whoever wrote it.
+3. Every caller with a grant has a budget.
+4. Real and synthetic identifiers are never served by one deployment.
+
+`policy.example.toml` shows the file. It does not know keys or counts.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from kinlink.pseudonyms import Kind, Suite
+from servicekit.errors import DeniedError, InvalidError, PreconditionError
+
+_NAME: Final = "[a-z0-9][a-z0-9._-]{0,62}"
+DomainName = Annotated[str, StringConstraints(pattern=f"^(source|linkage)/{_NAME}$")]
+CallerName = Annotated[str, StringConstraints(pattern=f"^(source|linker)/{_NAME}$")]
+Kinds = Annotated[tuple[Kind, ...], Field(min_length=1)]
+
+
+class PolicyError(Exception):
+    """The policy cannot be used; says where and why. Stops the start."""
+
+
+class Operation(StrEnum):
+    """What a grant allows."""
+
+    EVALUATE = "evaluate"
+    PSEUDONYMISE = "pseudonymise"
+    CONVERT = "convert"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Domain(_Table):
+    """A pseudonymisation domain and the kinds it has keys for."""
+
+    name: DomainName
+    kinds: Kinds
+    plain_door: bool = False
+
+
+class Grant(_Table):
+    """Who may do what, where. `domain` for the two doors; `from` and `to` for conversion."""
+
+    name: str = Field(min_length=1, max_length=100)
+    caller: CallerName
+    operation: Operation
+    domain: DomainName | None = None
+    sources: tuple[DomainName, ...] = Field(default=(), alias="from")
+    to: DomainName | None = None
+    kinds: Kinds
+
+    @model_validator(mode="after")
+    def _is_allowed_by_the_rules(self) -> Self:
+        converts = self.operation is Operation.CONVERT
+        if converts != self.caller.startswith("linker/"):
+            raise ValueError("sources evaluate and pseudonymise, the linker converts; nothing else can be granted")
+        if not converts and (self.domain != self.caller or self.sources or self.to):
+            raise ValueError("a source acts in its own domain: set `domain` to the caller's name, and no from or to")
+        if converts and (self.domain or not self.sources or not self.to):
+            raise ValueError("a conversion has `from` (a list) and `to`, and no domain")
+        if any(not source.startswith("source/") for source in self.sources):
+            raise ValueError("a conversion goes from source domains")
+        if self.to and not self.to.startswith("linkage/"):
+            raise ValueError("a conversion goes to a linkage domain")
+        return self
+
+    def routes(self) -> Iterator[Route]:
+        """Yield each single permission of the grant."""
+        for source in self.sources or (self.domain or "",):
+            for kind in self.kinds:
+                yield Route(self.caller, self.operation, source, self.to or "", kind)
+
+
+class BudgetLimit(_Table):
+    """How many elements a caller may send."""
+
+    caller: CallerName
+    per_day: int = Field(gt=0)
+    per_year: int = Field(gt=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One permission: caller × operation × from × to × kind; `target` is empty for the two doors."""
+
+    caller: str
+    operation: Operation
+    source: str
+    target: str
+    kind: Kind
+
+
+class Policy(_Table):
+    """The whole file."""
+
+    suites: tuple[Suite, ...] = (Suite.KINLINK_V1,)
+    domains: tuple[Domain, ...] = Field(alias="domain", min_length=1)
+    grants: tuple[Grant, ...] = Field(default=(), alias="grant")
+    budgets: tuple[BudgetLimit, ...] = Field(default=(), alias="budget")
+
+    @classmethod
+    def load(cls, path: Path) -> Policy:
+        """Read a policy. Raises PolicyError when the file is unreadable or breaks a rule."""
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            lines = [f"  {'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}" for e in error.errors()]
+            raise PolicyError("\n".join([f"{path}:", *lines])) from error
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise PolicyError(f"{path}: cannot be read as TOML") from error
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if len(set(self.suites)) != 1:
+            raise ValueError("suites: exactly one; real and synthetic identifiers are not served together")
+        domains = {domain.name: domain for domain in self.domains}
+        if len(domains) != len(self.domains):
+            raise ValueError("domain: a name stands twice")
+        if len(self._limits) != len(self.budgets):
+            raise ValueError("budget: a caller stands twice")
+        seen: set[Route] = set()
+        for grant in self.grants:
+            if grant.caller not in self._limits:
+                raise ValueError(f"grant {grant.name!r}: {grant.caller} has no budget")
+            for route in grant.routes():
+                for name in filter(None, (route.source, route.target)):
+                    if name not in domains or route.kind not in domains[name].kinds:
+                        raise ValueError(f"grant {grant.name!r}: no domain {name} with kind {route.kind}")
+                if route in seen:
+                    raise ValueError(f"grant {grant.name!r}: something in it is granted already")
+                seen.add(route)
+        return self
+
+    @property
+    def suite(self) -> Suite:
+        """The one suite of this deployment."""
+        return self.suites[0]
+
+    @property
+    def _limits(self) -> dict[str, BudgetLimit]:
+        return {budget.caller: budget for budget in self.budgets}
+
+    def key_lines(self) -> Iterator[tuple[str, Kind]]:
+        """Yield every (domain, kind) that has keys."""
+        for domain in self.domains:
+            for kind in domain.kinds:
+                yield domain.name, kind
+
+    def budget(self, caller: str) -> BudgetLimit:
+        """Return the budget of a caller that has a grant."""
+        return self._limits[caller]
+
+    def knows(self, domain: str) -> bool:
+        """Say whether the domain is declared, and so may stand in a log."""
+        return any(domain == declared.name for declared in self.domains)
+
+    def authorise(self, route: Route) -> str:
+        """Return the name of the grant for a route.
+
+        Raises:
+            DeniedError: GRANT_MISSING; PLAIN_DOOR_CLOSED when the domain's policy keeps it shut.
+        """
+        for grant in self.grants:
+            if route in grant.routes():
+                break
+        else:
+            raise DeniedError("no grant allows this; ask the service's custodians for one", "GRANT_MISSING")
+        if route.operation is Operation.PSEUDONYMISE and not self._has_plain_door(route.source):
+            raise DeniedError("this domain has no plain door; use the blind door", "PLAIN_DOOR_CLOSED")
+        return grant.name
+
+    def _has_plain_door(self, name: str) -> bool:
+        return any(domain.plain_door for domain in self.domains if domain.name == name)
+
+    def check_suite(self, number: int) -> None:
+        """Refuse a hash tag that is not this deployment's.
+
+        Raises:
+            InvalidError: SUITE_UNSPECIFIED.
+            PreconditionError: SUITE_NOT_ALLOWED.
+        """
+        if number == 0:
+            raise InvalidError("suite is not set", "SUITE_UNSPECIFIED")
+        if number != self.suite.wire:
+            raise PreconditionError(f"this deployment serves the suite {self.suite} only", "SUITE_NOT_ALLOWED")

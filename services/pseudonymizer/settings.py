@@ -1,0 +1,20 @@
+"""What the pseudonymizer is told beyond what every server is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from servicekit.settings import ServerSettings
+
+
+class PseudonymizerSettings(ServerSettings):
+    """The settings file of the pseudonymizer."""
+
+    policy: Path
+    """The policy file, see `policy.example.toml`."""
+    kek: str
+    """Where the key-encryption key is: `file:<path>`."""
+    max_batch_elements: int = Field(default=32_768, ge=1)
+    """The most elements or identifiers in one message."""
