@@ -1,0 +1,157 @@
+"""What may leave: released tables, frozen, with the digest that every door shows.
+
+1. A released table holds what is served and nothing else. Suppressed is a status;
+   such a cell has no value.
+2. The digest is SHA-256 over the canonical JSON of everything but release id and
+   digest. Equal content, equal digest.
+3. A release's audit is internal: it is stored and never served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from enum import StrEnum
+from typing import Any, Self
+
+from linker.tables.registry import Unit
+
+
+class CellStatus(StrEnum):
+    """Whether a cell's number is shown."""
+
+    PUBLISHED = "published"
+    SUPPRESSED = "suppressed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedCell:
+    """One measure of one cell; `value` is None exactly when it is suppressed."""
+
+    categories: tuple[str, ...]
+    measure: str
+    status: CellStatus
+    value: int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedAxis:
+    """An axis as released: its groups, subtotals and total, with their Danish names."""
+
+    name: str
+    title_da: str
+    categories: tuple[str, ...]
+    subtotals: tuple[str, ...]
+    total: str
+    titles_da: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedMeasure:
+    """A measure as released."""
+
+    name: str
+    title_da: str
+    unit: Unit
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedTable:
+    """A table as it is served, for as long as it is live."""
+
+    release_id: str
+    table_id: str
+    version: int
+    title_da: str
+    title_en: str
+    universe: str
+    notes_da: tuple[str, ...]
+    period: str
+    reference_date: date
+    axes: tuple[ReleasedAxis, ...]
+    measures: tuple[ReleasedMeasure, ...]
+    cells: tuple[ReleasedCell, ...]
+    digest: str
+
+    def content(self) -> str:
+        """Return the canonical JSON that the digest covers."""
+        document = asdict(self)
+        del document["release_id"], document["digest"]
+        document["reference_date"] = self.reference_date.isoformat()
+        return canonical(document)
+
+    def sealed(self) -> Self:
+        """Return the table with the digest of its content."""
+        return replace(self, digest=hashlib.sha256(self.content().encode()).hexdigest())
+
+    @classmethod
+    def from_content(cls, content: str, release_id: str) -> ReleasedTable:
+        """Read back what `content` wrote; the digest is computed anew."""
+        document: dict[str, Any] = json.loads(content)
+        document["reference_date"] = date.fromisoformat(document["reference_date"])
+        document["notes_da"] = tuple(document["notes_da"])
+        document["axes"] = tuple(
+            ReleasedAxis(
+                axis["name"],
+                axis["title_da"],
+                tuple(axis["categories"]),
+                tuple(axis["subtotals"]),
+                axis["total"],
+                axis["titles_da"],
+            )
+            for axis in document["axes"]
+        )
+        document["measures"] = tuple(
+            ReleasedMeasure(entry["name"], entry["title_da"], Unit(entry["unit"])) for entry in document["measures"]
+        )
+        document["cells"] = tuple(
+            ReleasedCell(tuple(cell["categories"]), cell["measure"], CellStatus(cell["status"]), cell["value"])
+            for cell in document["cells"]
+        )
+        return cls(**document, release_id=release_id, digest="").sealed()
+
+
+@dataclass(frozen=True, slots=True)
+class TableOutcome:
+    """What became of a registered table: the release that serves it (or none), and a sentence."""
+
+    table_id: str
+    release_id: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageShare:
+    """How much of a source was linked by a method; None when withheld or not delivered."""
+
+    source: str
+    method: str
+    share_rows: float | None
+    share_amount: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The gate's answer.
+
+    `tables` are new and to be stored; `outcomes` has a row for each registered table, in
+    order. `coverage` is what the coverage table shows, empty when none is live for this
+    run. `audit` is internal. `release_id` is empty when nothing new is released.
+    """
+
+    release_id: str
+    period: str
+    reference_date: date
+    policy_digest: str
+    tables: tuple[ReleasedTable, ...]
+    outcomes: tuple[TableOutcome, ...]
+    coverage: tuple[CoverageShare, ...]
+    audit: Mapping[str, Mapping[str, int]]
+
+
+def canonical(document: Mapping[str, Any]) -> str:
+    """Return JSON with sorted keys and no spaces: one text for one content."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
