@@ -28,11 +28,12 @@ import structlog
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
+from sqlalchemy.exc import OperationalError
 
 from servicekit.access import AccessTable
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.certificates import Authenticator
-from servicekit.errors import DeniedError, ServiceError, UnauthenticatedError
+from servicekit.errors import DeniedError, ServiceError, UnauthenticatedError, UnavailableError
 from servicekit.identity import CURRENT, Call
 from servicekit.telemetry import describe_exception
 from servicekit.tracing import server_span
@@ -42,6 +43,7 @@ UNAUDITED_SERVICES = (
     "grpc.reflection.v1alpha.ServerReflection/",
     "grpc.reflection.v1.ServerReflection/",
 )
+_FOREVER_S = 10 * 365 * 86_400  # gRPC says "no deadline" with a number of seconds beyond this
 _log = structlog.get_logger(__name__)
 _Answered = Callable[[], None]
 
@@ -123,18 +125,19 @@ class Layers(grpc.ServerInterceptor):
     @contextmanager
     def _layers(self, rpc: str, context: grpc.ServicerContext) -> Iterator[_Answered]:
         remaining = context.time_remaining()
-        call = Call(rpc, str(uuid.uuid4()), None if remaining is None else time.monotonic() + remaining)
+        waits = remaining is not None and remaining < _FOREVER_S
+        call = Call(rpc, str(uuid.uuid4()), time.monotonic() + remaining if waits else None)
         CURRENT.set(call)
         with ExitStack() as stack:
             stack.enter_context(_logged(call))
             stack.enter_context(server_span(call, context.invocation_metadata()))
             stack.enter_context(_errors_mapped(call, context))
             call_audit = _CallAudit(call, self._audit, rpc in self._audited_per_message)
-            stack.enter_context(call_audit.failures_recorded())
+            stack.enter_context(call_audit.failures_recorded(context))
             self._identify(call, context)
             self._admit(call)
-            if remaining is not None and remaining <= 0:
-                raise _GoneError
+            if not context.is_active():
+                raise TimeoutError  # nobody waits for the answer any more: do not begin
             yield call_audit.answered
 
     def _identify(self, call: Call, context: grpc.ServicerContext) -> None:
@@ -151,10 +154,6 @@ class Layers(grpc.ServerInterceptor):
             message = f"{call.caller.role}/{call.caller.name} may not call {call.rpc}"
             raise DeniedError(message, "ACCESS_DENIED")
         call.grant, call.limits = rule.grant, rule.limits
-
-
-class _GoneError(Exception):
-    """Nobody waits for the answer any more."""
 
 
 class _Scoped:
@@ -194,18 +193,19 @@ class _CallAudit:
         self._written = True
 
     @contextmanager
-    def failures_recorded(self) -> Iterator[None]:
+    def failures_recorded(self, context: grpc.ServicerContext) -> Iterator[None]:
+        """Write an entry for a call that ends in an exception, unless the handler has written it."""
         try:
             yield
         except ServiceError as error:
             if not self._call.refusal_recorded and error.reason != "AUDIT_UNAVAILABLE":
                 self._append("refused", error.reason)
             raise
-        except (GeneratorExit, grpc.RpcError, _GoneError):
+        except GeneratorExit:
             self._append("failed", "CANCELLED")
             raise
         except Exception:
-            self._append("failed", "INTERNAL")
+            self._append("failed", "INTERNAL" if context.is_active() else "CANCELLED")
             raise
 
     def _append(self, outcome: Any, reason: str) -> None:
@@ -243,8 +243,13 @@ def _errors_mapped(call: Call, context: grpc.ServicerContext) -> Iterator[None]:
     except GeneratorExit:
         call.code = "CANCELLED"
         raise
+    except OperationalError as error:
+        call.code = "UNAVAILABLE"
+        _log.error("the state database is away", rpc=call.rpc, request_id=call.request_id, **describe_exception(error))
+        away = UnavailableError("the service's database is away; try again later", "DATABASE_UNAVAILABLE")
+        _abort(context, away, call.request_id)
     except Exception as error:  # noqa: BLE001 - nothing unexpected may reach the caller as text
-        if not context.is_active() or isinstance(error, _GoneError):
+        if not context.is_active():
             call.code = "CANCELLED"  # nobody hears the answer; gRPC has already ended the call
             context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")
         call.code = "INTERNAL"

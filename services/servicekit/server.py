@@ -33,7 +33,7 @@ from servicekit.interceptors import Layers
 from servicekit.settings import ServerSettings
 
 _log = structlog.get_logger(__name__)
-_AUDIT_RETRY_S = 2.0
+_AUDIT_RETRY_S = 1.0
 
 
 class ServerError(Exception):
@@ -47,13 +47,18 @@ class RunningServer:
     address: str
     health_address: str
     _servers: tuple[grpc.Server, ...]
+    _pool: ThreadPoolExecutor
     _health: _Health
 
     def stop(self, grace_s: float) -> None:
-        """Stop taking calls, let those under way end for `grace_s`, then cut them off."""
+        """Stop taking calls, let those under way end for `grace_s`, then cut them off.
+
+        Returns when every handler has returned, so that all entries are written.
+        """
         self._health.leave()
         for ended in [server.stop(grace_s) for server in self._servers]:
             ended.wait()
+        self._pool.shutdown()
 
 
 def rpcs_of(services: Sequence[str]) -> tuple[str, ...]:
@@ -87,8 +92,9 @@ def start(
     if unknown := (access.rpcs | set(audited_per_message)) - known:
         raise ServerError(f"the access table names RPCs that do not exist: {', '.join(sorted(unknown))}")
     authenticator = Authenticator(settings.trust_domain, DenyList(settings.deny_list))
+    pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="rpc")
     server = grpc.server(
-        ThreadPoolExecutor(settings.threads, thread_name_prefix="rpc"),
+        pool,
         interceptors=[Layers(authenticator, access, audit, audited_per_message)],
         options=[
             ("grpc.so_reuseport", 0),
@@ -113,7 +119,7 @@ def start(
         servers.append(probe)
     for each in servers:
         each.start()
-    return RunningServer(address, health_address, tuple(servers), state)
+    return RunningServer(address, health_address, tuple(servers), pool, state)
 
 
 def open_for_calls(server: RunningServer) -> None:
