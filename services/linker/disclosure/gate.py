@@ -135,14 +135,13 @@ def _obstacle(
 
 def _freeze(answer: Levelled, period: str, reference_date: date) -> ReleasedTable:
     definition = answer.table.table
-    universe = definition.universe + (f"; target group {definition.target_group}" if definition.target_group else "")
     return ReleasedTable(
         release_id="",
         table_id=definition.table_id,
         version=definition.version,
         title_da=definition.title_da,
         title_en=definition.title_en,
-        universe=universe,
+        universe=definition.universe_text,
         notes_da=definition.notes_da,
         period=period,
         reference_date=reference_date,

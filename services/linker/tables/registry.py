@@ -23,6 +23,8 @@ from typing import Any
 import polars as pl
 
 AXIS_TOTAL = "total"
+# Columns that every released table has beside its axes.
+_RESERVED = frozenset({"contributor", "measure", "unit", "status", "integer", "real", "value"})
 
 
 class Unit(StrEnum):
@@ -126,6 +128,11 @@ class RegisteredTable:
             names += [measure.denominator for measure in self.measures if measure.denominator]
         return tuple(dict.fromkeys(names))
 
+    @property
+    def universe_text(self) -> str:
+        """The universe in words, with the target group's name."""
+        return self.universe + (f"; target group {self.target_group}" if self.target_group else "")
+
     def axis(self, name: str) -> Axis:
         """Return the axis called `name`; KeyError when the table has none."""
         return {axis.name: axis for axis in self.axes}[name]
@@ -159,6 +166,8 @@ def _axis(name: str, entry: Mapping[str, Any]) -> Axis:
     )
     subtotals = {key: tuple(parts) for key, parts in entry.get("subtotals", {}).items()}
     levels = (identity, *merges)
+    if name in _RESERVED:
+        raise RegistryError(f"axis {name}: the name is taken")
     if any(set(parts) - set(categories) for parts in subtotals.values()):
         raise RegistryError(f"axis {name}: a subtotal names a category that is not registered")
     for mapping in levels:
