@@ -84,19 +84,24 @@ def access() -> Iterator[str]:
     yield "# Who may call what"
     yield NOTE
     yield (
-        "What is not listed is refused. A name stands for one certificate; `*` for any of the role. The pseudonymizer "
+        "What is not listed is refused. A name stands for one certificate, `*` for any other of the role. The pseudonymizer "
         "asks its policy (domains, grants, budgets) besides."
     )
     for service in ("pseudonymizer", "linker"):
         yield f"\n## {service}\n"
         rules = tomllib.loads((ROOT / "services" / service / "access.toml").read_text(encoding="utf-8"))["allow"]
-        rows = []
+        callers: dict[str, list[str]] = {}
         for rule in rules:
-            many = [rule["rpc"]] if isinstance(rule["rpc"], str) else rule["rpc"]
-            roles = [rule["role"]] if isinstance(rule["role"], str) else rule["role"]
-            limits = "; ".join(f"{key}: {value}" for key, value in rule.get("limits", {}).items())
-            rows += [(rpc, f"{role}/{rule.get('name', '*')}", limits) for rpc in many for role in roles]
-        yield from table(("RPC", "caller", "limits"), sorted(rows))
+            limits = "; ".join(f"{key} {', '.join(value)}" for key, value in rule.get("limits", {}).items())
+            for rpc in _several(rule["rpc"]):
+                for role in _several(rule["role"]):
+                    caller = f"{role}/{rule.get('name', '*')}"
+                    callers.setdefault(rpc, []).append(f"{caller} ({limits})" if limits else caller)
+        yield from table(("RPC", "callers"), ((f"`{rpc}`", ", ".join(who)) for rpc, who in sorted(callers.items())))
+
+
+def _several(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def settings() -> Iterator[str]:

@@ -24,7 +24,10 @@ RUN apt-get update \
     && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/kinlink
 COPY --from=packages /opt/kinlink /opt/kinlink
 WORKDIR /srv/kinlink
-COPY services/kinlink/__init__.py services/kinlink/ristretto255.py kinlink/
+COPY services/kinlink/__init__.py services/kinlink/ristretto255.py services/kinlink/pseudonyms.py \
+    services/kinlink/blinding.py services/kinlink/conversion_client.py services/kinlink/channel.py \
+    services/kinlink/errors.py kinlink/
+COPY services/kinlink/delivery/__init__.py services/kinlink/delivery/datasets.py kinlink/delivery/
 COPY services/kinlink/types kinlink/types
 COPY services/kinlink/pseudonymizer kinlink/pseudonymizer
 COPY services/kinlink/linker kinlink/linker

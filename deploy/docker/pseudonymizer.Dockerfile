@@ -24,7 +24,8 @@ RUN apt-get update \
     && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/kinlink
 COPY --from=packages /opt/kinlink /opt/kinlink
 WORKDIR /srv/kinlink
-COPY services/kinlink/__init__.py services/kinlink/ristretto255.py services/kinlink/cpr.py services/kinlink/pseudonyms.py kinlink/
+COPY services/kinlink/__init__.py services/kinlink/ristretto255.py services/kinlink/pseudonyms.py \
+    services/kinlink/cpr.py kinlink/
 COPY services/kinlink/types kinlink/types
 COPY services/kinlink/pseudonymizer kinlink/pseudonymizer
 COPY services/servicekit servicekit
