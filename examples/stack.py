@@ -1,0 +1,279 @@
+"""Both services as separate processes over mTLS, in one folder.
+
+The demo, the acceptance tests and the benches start the real thing from here.
+Everything is made for synthetic numbers: development certificates, a key file as
+key-encryption key, SQLite and local Delta tables.
+
+    folder/
+      certs/            a development CA and a certificate for each party
+      pseudonymizer/    settings, policy, keys, state
+      linker/           settings, state, tables
+      clients/<role>-<name>/kinlink.toml
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import tomli_w
+
+from kinlink.dev_certificates import make_certificates
+
+REGISTER = "folkeregister"
+SOURCES = (
+    REGISTER,
+    "prisme",
+    "dubu",
+    "voksen",
+    "ky",
+    "momentum",
+    "institution",
+    "elev",
+    "sundhed",
+    "kultur",
+    "projekt",
+)
+PURPOSE = "familie"
+PARTIES = (
+    *(f"source/{name}" for name in SOURCES),
+    f"linker/{PURPOSE}",
+    "consumer/velfaerdsanalyse",
+    "operator/drift",
+    "dpo/dpo",
+    "custodian/noegle",
+    "service/pseudonymizer",
+    "service/linker",
+)
+SERVICES = ("pseudonymizer", "linker")
+READY_WITHIN_S = 90.0
+
+
+class StackError(RuntimeError):
+    """A service did not start; holds the end of its log."""
+
+
+@dataclass(slots=True)
+class Process:
+    """One running service."""
+
+    popen: subprocess.Popen[str]
+    address: str
+    log: Path
+
+
+@dataclass(slots=True)
+class Stack:
+    """A deployment in `folder`; a context manager that stops what it started."""
+
+    folder: Path
+    plain_door: Sequence[str] = ()
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    budget_per_day: Mapping[str, int] = field(default_factory=dict)
+    processes: dict[str, Process] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        self.prepare()
+        for service in SERVICES:
+            self.start(service)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for service in reversed(SERVICES):
+            self.stop(service)
+
+    def prepare(self) -> None:
+        """Write certificates, policy and settings, unless they are there."""
+        certificates = self.folder / "certs"
+        if not (certificates / "ca.pem").exists():
+            make_certificates(certificates, PARTIES, days=7, trust_domain="kinlink.test")
+        for service in SERVICES:
+            (self.folder / service).mkdir(parents=True, exist_ok=True)
+        self._write(self.folder / "pseudonymizer/policy.toml", self._policy())
+        self._write(self.folder / "pseudonymizer/settings.toml", self._pseudonymizer("127.0.0.1:0"))
+
+    def start(self, service: str, *, wrapper: Sequence[str] = ()) -> Process:
+        """Start a service and wait until it says that it is ready.
+
+        A service that was started before takes the port that it had, so that
+        clients which were told of it find it again.
+
+        Raises:
+            StackError: it ended, or was not ready in time.
+        """
+        before = self.processes.get(service)
+        address = before.address if before else "127.0.0.1:0"
+        if service == "pseudonymizer":
+            self._write(self.folder / service / "settings.toml", self._pseudonymizer(address))
+        else:
+            self._write(self.folder / service / "settings.toml", self._linker(address))
+        log = self.folder / f"{service}.log"
+        command = [*wrapper, sys.executable, "-m", "kinlink.cli", "serve", service]
+        with log.open("a", encoding="utf-8") as out:
+            popen = subprocess.Popen(
+                [*command, "--config", str(self.folder / service / "settings.toml")],
+                stdout=subprocess.PIPE,
+                stderr=out,
+                text=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        process = Process(popen, _ready_address(popen, log), log)
+        self.processes[service] = process
+        if service == "linker" or "linker" in self.processes:
+            self._write_clients()
+        return process
+
+    def stop(self, service: str) -> int:
+        """Ask a service to end, and wait; return its exit code, 0 when it was not running."""
+        process = self.processes.get(service)
+        if process is None or process.popen.poll() is not None:
+            return 0
+        process.popen.send_signal(signal.SIGTERM)
+        return process.popen.wait()
+
+    def kill(self, service: str) -> None:
+        """End a service without warning, as a power cut would."""
+        process = self.processes[service]
+        process.popen.kill()
+        process.popen.wait()
+
+    def client(self, party: str) -> Path:
+        """Return the kinlink.toml of a party, for example "source/prisme"."""
+        return self.folder / "clients" / party.replace("/", "-") / "kinlink.toml"
+
+    def command(self, party: str, *arguments: str | Path) -> list[str]:
+        """Return the command line of `kinlink` as this party."""
+        return [sys.executable, "-m", "kinlink.cli", "--config", str(self.client(party)), *map(str, arguments)]
+
+    def run(self, party: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `kinlink` as this party and return what it said."""
+        return subprocess.run(
+            self.command(party, *arguments),
+            capture_output=True,
+            text=True,
+            check=check,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+
+    def _server(self, service: str, listen: str) -> dict[str, object]:
+        return {
+            "listen": listen,
+            "certificate": f"../certs/service-{service}.pem",
+            "key": f"../certs/service-{service}.key",
+            "ca": "../certs/ca.pem",
+            "trust_domain": "kinlink.test",
+            "database_url": "sqlite:///state.db",
+            **self.settings.get(service, {}),
+        }
+
+    def _pseudonymizer(self, listen: str) -> dict[str, object]:
+        return {**self._server("pseudonymizer", listen), "policy": "policy.toml", "kek": "file:kek.key"}
+
+    def _linker(self, listen: str) -> dict[str, object]:
+        return {
+            "store": "store",
+            "staging": "staging",
+            "purpose": PURPOSE,
+            "municipality": 101,
+            "suites": ["synthetic"],
+            "pseudonymizer": self.processes["pseudonymizer"].address,
+            "client_certificate": f"../certs/linker-{PURPOSE}.pem",
+            "client_key": f"../certs/linker-{PURPOSE}.key",
+            **self._server("linker", listen),
+        }
+
+    def _policy(self) -> dict[str, object]:
+        kinds = {name: ["cpr", "replacement"] for name in SOURCES} | {REGISTER: ["cpr", "address"]}
+        domains: list[dict[str, object]] = [
+            {
+                "name": f"source/{name}",
+                "kinds": kinds[name],
+                **({"plain_door": True} if name in self.plain_door else {}),
+            }
+            for name in SOURCES
+        ]
+        domains.append({"name": f"linkage/{PURPOSE}", "kinds": ["cpr", "address", "replacement"]})
+        grants: list[dict[str, object]] = [
+            {
+                "name": f"{name} evaluates",
+                "caller": f"source/{name}",
+                "operation": "evaluate",
+                "domain": f"source/{name}",
+                "kinds": kinds[name],
+            }
+            for name in SOURCES
+        ]
+        grants += [
+            {
+                "name": f"{name} uses the plain door",
+                "caller": f"source/{name}",
+                "operation": "pseudonymise",
+                "domain": f"source/{name}",
+                "kinds": ["cpr"],
+            }
+            for name in self.plain_door
+        ]
+        grants += [
+            {
+                "name": f"{PURPOSE} links {kind}",
+                "caller": f"linker/{PURPOSE}",
+                "operation": "convert",
+                "from": [f"source/{name}" for name in SOURCES if kind in kinds[name]],
+                "to": f"linkage/{PURPOSE}",
+                "kinds": [kind],
+            }
+            for kind in ("cpr", "address", "replacement")
+        ]
+        callers = [*(f"source/{name}" for name in SOURCES), f"linker/{PURPOSE}"]
+        budgets = [
+            {"caller": c, "per_day": self.budget_per_day.get(c, 20_000_000), "per_year": 1_000_000_000} for c in callers
+        ]
+        return {"suites": ["synthetic"], "domain": domains, "grant": grants, "budget": budgets}
+
+    def _write_clients(self) -> None:
+        for party in PARTIES:
+            if party.startswith("service/"):
+                continue
+            certificate = self.folder / "certs" / party.replace("/", "-")
+            content: dict[str, object] = {
+                "pseudonymizer": self.processes["pseudonymizer"].address,
+                "linker": self.processes["linker"].address if "linker" in self.processes else "127.0.0.1:1",
+                "ca": str(self.folder / "certs/ca.pem"),
+                "certificate": f"{certificate}.pem",
+                "key": f"{certificate}.key",
+                "suite": "synthetic",
+            }
+            self._write(self.client(party), content)
+
+    @staticmethod
+    def _write(path: Path, content: Mapping[str, object]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(tomli_w.dumps(content), encoding="utf-8")
+
+
+def _ready_address(popen: subprocess.Popen[str], log: Path) -> str:
+    """Read standard output up to the line `ready <address>`; go on draining it behind."""
+    if popen.stdout is None:
+        raise StackError("the service has no standard output")
+    timer = threading.Timer(READY_WITHIN_S, popen.kill)
+    timer.start()
+    try:
+        for line in popen.stdout:
+            if line.startswith("ready "):
+                threading.Thread(target=popen.stdout.read, daemon=True).start()
+                return line.split()[1]
+    finally:
+        timer.cancel()
+    popen.wait()
+    tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-15:])
+    raise StackError(f"the service did not become ready (exit {popen.returncode}); the end of {log.name}:\n{tail}")
