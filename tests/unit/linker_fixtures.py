@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from kinlink import ristretto255
 from kinlink.delivery.datasets import DATASETS, Kind
+from kinlink.errors import UnavailableError
 from kinlink.types.v1 import types_pb2
 from linker.intake.header import Begin, ClaimedKey, Limits
 from linker.intake.intake import Chunk, Finish, Intake, Part
@@ -28,9 +29,14 @@ SYNTHETIC = int(types_pb2.SUITE_KINLINK_SYNTHETIC_V1)
 ALL = frozenset(DATASETS)
 
 
+def scalar(domain: str) -> bytes:
+    """Return the key of `domain`."""
+    return hashlib.sha256(domain.encode()).digest()[:31] + b"\x00"
+
+
 def element(name: str, kind: Kind = Kind.CPR, domain: str = "source/x") -> bytes:
-    """Return an element that stands for `name` in `domain`."""
-    return ristretto255.hash_to_group([f"{domain}/{name}".encode()], b"test-" + kind.encode())
+    """Return the pseudonym of `name` in `domain`."""
+    return ristretto255.multiply(scalar(domain), ristretto255.hash_to_group([name.encode()], b"test-" + kind.encode()))
 
 
 def database(folder: Path) -> sa.Engine:
@@ -124,3 +130,35 @@ def stream(parts: Sequence[Part], *, broken: bool = False) -> Iterator[Part]:
     yield from parts
     if broken:
         raise ConnectionError("the stream broke")
+
+
+class LocalConverter:
+    """A pseudonymizer in the process: converts by keys of its own, and fails when told to.
+
+    `down_after` calls it is away; `key` is what an element of `domain` is multiplied by.
+    """
+
+    def __init__(self, down_after: int | None = None) -> None:
+        self.calls = 0
+        self.down_after = down_after
+        self.versions: list[int] = []
+
+    def convert(
+        self,
+        elements: bytes,
+        source_key: types_pb2.KeyRef,
+        target_key: types_pb2.KeyRef,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> tuple[bytes, types_pb2.KeyRef]:
+        """Return the elements that the same names have in the linkage domain."""
+        if self.down_after is not None and self.calls >= self.down_after:
+            raise UnavailableError("the pseudonymizer is away", "UNREACHABLE")
+        self.calls += 1
+        self.versions.append(target_key.version)
+        count = len(elements) // 32
+        progress(count, count)
+        factor = ristretto255.quotient(scalar(target_key.domain), scalar(source_key.domain))
+        version = target_key.version or 1
+        return ristretto255.multiply(factor, elements), types_pb2.KeyRef(
+            domain=target_key.domain, kind=target_key.kind, version=version
+        )
