@@ -1,0 +1,1 @@
+"""Households and families from the population register, as lazy frame functions."""
