@@ -147,7 +147,7 @@ def _freeze(answer: Levelled, period: str, reference_date: date) -> ReleasedTabl
         reference_date=reference_date,
         axes=tuple(_axis(axis) for axis in answer.inner.axes),
         measures=tuple(ReleasedMeasure(each.name, each.title_da, each.unit) for each in definition.measures),
-        cells=tuple(_cell(cell) for cell in answer.judged),
+        cells=tuple(_cell(cell) for cell in answer.judged if definition.margins or not _nobody(cell)),
         digest="",
     ).sealed()
 
@@ -155,6 +155,11 @@ def _freeze(answer: Levelled, period: str, reference_date: date) -> ReleasedTabl
 def _axis(shown: ShownAxis) -> ReleasedAxis:
     titles = {name: shown.axis.titles_da.get(name, name) for name in shown.names}
     return ReleasedAxis(shown.axis.name, shown.axis.title_da, shown.groups, shown.subtotals, shown.total, titles)
+
+
+def _nobody(cell: JudgedCell) -> bool:
+    """Say whether a share divides by nothing, and that is no secret: then there is no such cell."""
+    return cell.safe and cell.denominator == 0
 
 
 def _cell(cell: JudgedCell) -> ReleasedCell:

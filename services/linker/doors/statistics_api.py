@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC
+from typing import Any
 
 import grpc
 import pyarrow as pa
@@ -46,10 +47,10 @@ class StatisticsApi(StatisticsServiceServicer):
         self._registry = registry
         self._releases = releases
 
-    def ListTables(  # noqa: N802 - gRPC's name
+    def ListTables(
         self,
-        request: pb.ListTablesRequest,  # noqa: ARG002
-        context: grpc.ServicerContext,  # noqa: ARG002
+        request: pb.ListTablesRequest,
+        context: grpc.ServicerContext,
     ) -> pb.ListTablesResponse:
         """List the tables that the caller may read."""
         periods = self._releases.periods()
@@ -69,19 +70,19 @@ class StatisticsApi(StatisticsServiceServicer):
         describe(count=len(tables))
         return pb.ListTablesResponse(tables=tables)
 
-    def GetTable(  # noqa: N802
+    def GetTable(
         self,
         request: pb.GetTableRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        context: grpc.ServicerContext,
     ) -> pb.GetTableResponse:
         """Return a released table as typed cells."""
         found = self._find(request.table_id, request.period)
         return pb.GetTableResponse(table=self._message(found))
 
-    def StreamTable(  # noqa: N802
+    def StreamTable(
         self,
         request: pb.StreamTableRequest,
-        context: grpc.ServicerContext,  # noqa: ARG002
+        context: grpc.ServicerContext,
     ) -> Iterator[pb.StreamTableResponse]:
         """Return a released table as an Arrow IPC stream, cut into messages."""
         found = self._find(request.table_id, request.period)
@@ -148,15 +149,15 @@ def arrow_stream(table: ReleasedTable) -> bytes:
     units = {measure.name: measure.unit for measure in table.measures}
     integers = [None if _is_real(units[cell.measure]) else cell.value for cell in table.cells]
     reals = [cell.value if _is_real(units[cell.measure]) else None for cell in table.cells]
-    columns = {
-        axis.name: pa.array([cell.categories[place] for cell in table.cells], pa.string())
+    columns: dict[str, tuple[pa.DataType, list[Any]]] = {
+        axis.name: (pa.string(), [cell.categories[place] for cell in table.cells])
         for place, axis in enumerate(table.axes)
     }
-    columns["measure"] = pa.array([cell.measure for cell in table.cells], pa.string())
-    columns["unit"] = pa.array([units[cell.measure].value for cell in table.cells], pa.string())
-    columns["status"] = pa.array([cell.status.value for cell in table.cells], pa.string())
-    columns["integer"] = pa.array(integers, pa.int64())
-    columns["real"] = pa.array(reals, pa.float64())
+    columns["measure"] = pa.string(), [cell.measure for cell in table.cells]
+    columns["unit"] = pa.string(), [units[cell.measure].value for cell in table.cells]
+    columns["status"] = pa.string(), [cell.status.value for cell in table.cells]
+    columns["integer"] = pa.int64(), integers
+    columns["real"] = pa.float64(), reals
     definition = {
         "table_id": table.table_id,
         "version": table.version,
@@ -172,7 +173,8 @@ def arrow_stream(table: ReleasedTable) -> bytes:
         "digest": table.digest,
         "definition": json.dumps(definition, ensure_ascii=False, sort_keys=True),
     }
-    content = pa.table(columns).replace_schema_metadata(metadata)
+    schema = pa.schema([(name, dtype) for name, (dtype, _) in columns.items()], metadata)
+    content = pa.Table.from_pydict({name: values for name, (_, values) in columns.items()}, schema)
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, content.schema) as writer:
         writer.write_table(content)

@@ -1,0 +1,176 @@
+"""`kinlink table`: list released tables, and read one."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from kinlink.cli.config import ClientConfig
+from kinlink.cli.table_text import SUPPRESSED, render
+from kinlink.errors import InputError
+from kinlink.statistics_client import StatisticsClient, Table, TableDefinition
+
+_WIDTH = 100  # of text that does not go to a terminal
+
+ConfigOption = Annotated[
+    Path | None, typer.Option(help="kinlink.toml; else KINLINK_CONFIG, else ./kinlink.toml.", show_default=False)
+]
+
+
+class Format(StrEnum):
+    """How a table is written."""
+
+    TEXT = "text"
+    CSV = "csv"
+    JSON = "json"
+    ARROW = "arrow"
+    PARQUET = "parquet"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(help="Read released tables.", no_args_is_help=True)
+    group.command("list", epilog="Example: kinlink table list")(list_tables)
+    example = "Example: kinlink table get services_by_departments --period 2014 --format csv --out services.csv"
+    group.command("get", epilog=example)(get_table)
+    app.add_typer(group, name="table")
+
+
+def list_tables(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """List the tables that you may read, with their periods and definitions."""
+    with ClientConfig.load(config).linker_channel() as channel:
+        tables = StatisticsClient(channel).list_tables()
+    if as_json:
+        typer.echo(json.dumps([_definition(table) for table in tables], ensure_ascii=False, indent=2))
+        return
+    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("Tabel", "Titel", "Perioder"):
+        grid.add_column(title)
+    for table in tables:
+        grid.add_row(table.table_id, table.title_da, ", ".join(table.periods) or "ikke frigivet")
+    _console().print(grid)
+
+
+def get_table(
+    table_id: Annotated[str, typer.Argument(help="The table, as `kinlink table list` names it.")],
+    period: Annotated[str, typer.Option(help="The period; without it the newest.", show_default=False)] = "",
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="Without it: by the name of --out, else text.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write; without it stdout.", show_default=False)] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Read a released table. A suppressed cell is ".." in text and CSV, and has a status in the others.
+
+    CSV, UTF-8 with commas: a column an axis, then measure, unit, status, value; amounts are øre.
+    """
+    suffixes: Mapping[str, Format] = {f".{each}": each for each in Format}
+    chosen = format_ or suffixes.get(out.suffix if out else "", Format.TEXT)
+    if out is None and chosen in (Format.ARROW, Format.PARQUET) and sys.stdout.isatty():
+        raise typer.BadParameter(f"{chosen} is binary; give --out FILE", param_hint="--out")
+    with ClientConfig.load(config).linker_channel() as channel:
+        content = write(StatisticsClient(channel).get_table(table_id, period), chosen)
+    if out is None and chosen is Format.TEXT:
+        sys.stdout.write(content.decode())
+    elif out is None:
+        sys.stdout.buffer.write(content)
+    else:
+        _save(out, content)
+
+
+def write(table: Table, chosen: Format) -> bytes:
+    """Return the table in a format; the same table gives the same bytes."""
+    frame = table.to_frame()
+    sink = io.BytesIO()
+    match chosen:
+        case Format.TEXT:
+            return _text(table)
+        case Format.JSON:
+            return (json.dumps(_document(table), ensure_ascii=False, indent=2) + "\n").encode()
+        case Format.CSV:
+            number = pl.coalesce(pl.col("integer").cast(pl.String), pl.col("real").cast(pl.String))
+            value = pl.when(pl.col("status") == "suppressed").then(pl.lit(SUPPRESSED)).otherwise(number)
+            frame.with_columns(value=value).drop("integer", "real").write_csv(sink)
+        case Format.ARROW:
+            frame.write_ipc(sink)
+        case Format.PARQUET:
+            frame.write_parquet(sink)
+    return sink.getvalue()
+
+
+def _text(table: Table) -> bytes:
+    text = io.StringIO()
+    width = _console().width if sys.stdout.isatty() else _WIDTH
+    render(table, Console(file=text, width=width))
+    return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines()).encode()
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=_WIDTH)
+
+
+def _save(out: Path, content: bytes) -> None:
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}.", "OUT_NOT_WRITABLE") from None
+
+
+def _definition(definition: TableDefinition) -> dict[str, Any]:
+    return {
+        "table_id": definition.table_id,
+        "version": definition.version,
+        "title_da": definition.title_da,
+        "title_en": definition.title_en,
+        "universe": definition.universe,
+        "notes": list(definition.notes),
+        "periods": list(definition.periods),
+    }
+
+
+def _document(table: Table) -> dict[str, Any]:
+    units = {measure.name: measure.unit for measure in table.measures}
+    return {
+        "definition": _definition(table.definition),
+        "release_id": table.release_id,
+        "digest": table.digest,
+        "period": table.period,
+        "reference_date": table.reference_date.isoformat(),
+        "released_at": table.released_at.isoformat(),
+        "axes": [
+            {
+                "name": axis.name,
+                "title_da": axis.title_da,
+                "categories": list(axis.categories),
+                "subtotals": list(axis.subtotals),
+                "total": axis.total,
+                "titles_da": dict(axis.titles_da),
+            }
+            for axis in table.axes
+        ],
+        "measures": [{"name": each.name, "title_da": each.title_da, "unit": each.unit} for each in table.measures],
+        "cells": [
+            {
+                "categories": list(cell.categories),
+                "measure": cell.measure,
+                "unit": units[cell.measure],
+                "status": cell.status,
+                "value": cell.value,
+            }
+            for cell in table.cells
+        ],
+    }
