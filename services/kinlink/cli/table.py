@@ -98,7 +98,7 @@ def write(table: Table, chosen: Format) -> bytes:
     sink = io.BytesIO()
     match chosen:
         case Format.TEXT:
-            return _text(table)
+            return render(table, _console().width).encode()
         case Format.JSON:
             return (json.dumps(_document(table), ensure_ascii=False, indent=2) + "\n").encode()
         case Format.CSV:
@@ -110,13 +110,6 @@ def write(table: Table, chosen: Format) -> bytes:
         case Format.PARQUET:
             frame.write_parquet(sink)
     return sink.getvalue()
-
-
-def _text(table: Table) -> bytes:
-    text = io.StringIO()
-    width = _console().width if sys.stdout.isatty() else _WIDTH
-    render(table, Console(file=text, width=width))
-    return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines()).encode()
 
 
 def _console() -> Console:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -15,7 +16,6 @@ from itertools import product
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
-from rich.text import Text
 
 from kinlink.statistics_client import Axis, Cell, Measure, Table
 
@@ -23,14 +23,17 @@ SUPPRESSED = ".."
 _MEASURE = "measure"
 _HEADING = 14  # characters before a column heading is broken
 _MANY = 3
+_UNBOUNDED = 10_000
 
 
-def render(table: Table, console: Console) -> None:
-    """Print the table and its definitions."""
-    grid = _grid(table, console.width)
-    width = max(console.width, console.measure(grid, options=console.options.update(max_width=1000)).maximum)
-    console.print(grid, width=width, crop=False)  # too wide a table is better than one cut short
-    console.print(Text(_notes(table, console.width)))
+def render(table: Table, width: int) -> str:
+    """Return the table and its definitions, `width` characters wide, or more where the table is wider."""
+    grid = _grid(table, width)
+    text = io.StringIO()
+    console = Console(file=text, width=_UNBOUNDED)
+    console.print(grid, width=max(width, console.measure(grid).maximum))
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    return "\n".join([*lines, _notes(table, width), ""])
 
 
 def number(value: float | None, unit: str) -> str:

@@ -168,7 +168,7 @@ def arrow_stream(table: ReleasedTable) -> bytes:
         "period": table.period,
         "reference_date": table.reference_date.isoformat(),
     }
-    metadata = {
+    metadata: dict[bytes | str, bytes | str] = {
         "release_id": table.release_id,
         "digest": table.digest,
         "definition": json.dumps(definition, ensure_ascii=False, sort_keys=True),
