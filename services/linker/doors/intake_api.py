@@ -44,7 +44,7 @@ class IntakeApi(IntakeServiceServicer):
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
 
-    def Deliver(  # noqa: N802 - gRPC's name
+    def Deliver(
         self, request_iterator: Iterator[pb.DeliverRequest], context: grpc.ServicerContext
     ) -> pb.DeliverResponse:
         """Take in a delivery."""
@@ -56,12 +56,12 @@ class IntakeApi(IntakeServiceServicer):
         describe(subject=f"{source}/{header.dataset}/{header.period}/{header.delivery_id}", count=header.rows)
         return pb.DeliverResponse(delivery=_delivery(receipt), replaced=receipt.replaced)
 
-    def GetDelivery(self, request: pb.GetDeliveryRequest, context: grpc.ServicerContext) -> pb.GetDeliveryResponse:  # noqa: N802
+    def GetDelivery(self, request: pb.GetDeliveryRequest, context: grpc.ServicerContext) -> pb.GetDeliveryResponse:
         """Return one delivery."""
         receipt = self._intake.get(current_caller().name, request.delivery_id)
         return pb.GetDeliveryResponse(delivery=_delivery(receipt))
 
-    def ListDeliveries(  # noqa: N802
+    def ListDeliveries(
         self, request: pb.ListDeliveriesRequest, context: grpc.ServicerContext
     ) -> pb.ListDeliveriesResponse:
         """List deliveries, newest first."""
@@ -79,7 +79,7 @@ class IntakeApi(IntakeServiceServicer):
             deliveries=map(_delivery, page), next_page_token=_token(page[-1]) if more else ""
         )
 
-    def WithdrawDelivery(  # noqa: N802
+    def WithdrawDelivery(
         self, request: pb.WithdrawDeliveryRequest, context: grpc.ServicerContext
     ) -> pb.WithdrawDeliveryResponse:
         """Take a delivery back."""

@@ -1,0 +1,129 @@
+"""`kinlink link`: start a linkage run, follow it, look at its result."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from kinlink.cli.config import ClientConfig
+from kinlink.cli.exit_codes import ExitCode
+from kinlink.cli.progress import stages
+from kinlink.errors import InputError, UnavailableError
+from kinlink.linkage_client import STAGES, LinkageClient, Run
+
+_WIDTH = 100  # of text that does not go to a terminal
+
+ConfigOption = Annotated[
+    Path | None, typer.Option(help="kinlink.toml; else KINLINK_CONFIG, else ./kinlink.toml.", show_default=False)
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(help="Link deliveries into families, and release tables.", no_args_is_help=True)
+    group.command("run", epilog="Example: kinlink link run --reference-date 2015-01-01")(run)
+    group.command("status", epilog="Example: kinlink link status")(status)
+    app.add_typer(group, name="link")
+
+
+def run(
+    reference_date: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], help="The day families are formed; a first of month.")
+    ],
+    year: Annotated[
+        int, typer.Option(help="Whose services and spending; without it the year before.", show_default=False)
+    ] = 0,
+    request_id: Annotated[
+        str, typer.Option(help="A UUID of your own; the same again resumes the run.", show_default=False)
+    ] = "",
+    config: ConfigOption = None,
+) -> int:
+    """Start a linkage run and follow it to its end. Interrupting the command does not stop the run."""
+    day = reference_date.date()
+    if day.day != 1:
+        raise InputError("--reference-date must be a first of month: ages are exact only there.", "REQUEST_INVALID")
+    with ClientConfig.load(config).linker_channel() as channel:
+        client = LinkageClient(channel)
+        last = client.start(day, year, request_id)
+        try:
+            last = _follow(client, last)
+        except UnavailableError:
+            _resume_hint(last, config)
+            raise
+    _show(last)
+    if last.state in ("interrupted", "running"):
+        _resume_hint(last, config)
+        return ExitCode.UNAVAILABLE
+    return ExitCode.OK if last.state == "succeeded" else ExitCode.CONFLICT
+
+
+def status(
+    run_id: Annotated[str, typer.Argument(help="The run; without it the newest.", show_default=False)] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Show a run as it stands."""
+    with ClientConfig.load(config).linker_channel() as channel:
+        _show(LinkageClient(channel).get(run_id))
+
+
+def _follow(client: LinkageClient, last: Run) -> Run:
+    """Show a bar for each stage until the run ends; return how it ended."""
+    with ExitStack() as stack:
+        open_stage = stack.enter_context(stages())
+        reports = {}
+        for now in client.watch(last.run_id):
+            for stage in STAGES[: STAGES.index(now.stage) + 1]:
+                if stage not in reports:
+                    reports[stage] = open_stage(stage)
+                if stage != now.stage or now.state == "succeeded":
+                    reports[stage](1, 1)
+            if now.state == "running" and now.total:
+                reports[now.stage](now.done, now.total)
+            last = now
+    return last
+
+
+def _show(run: Run) -> None:
+    typer.echo(f"run {run.run_id}: {run.state}, reference date {run.reference_date}, year {run.year}")
+    if run.state == "running":
+        progress = f", {run.done} of {run.total}" if run.total else ""
+        typer.echo(f"stage: {run.stage}{progress}")
+    if run.reason:
+        typer.echo(f"stopped in stage {run.stage}: {run.reason}. {_sentence(run.message)}")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    if run.tables:
+        grid = Table("table", "outcome", "release", box=box.SIMPLE_HEAD, pad_edge=False)
+        for table in run.tables:
+            grid.add_row(table.table_id, table.outcome, table.release_id[:12] or "-")
+        console.print(grid)
+    if run.coverage:
+        grid = Table("source", "method", box=box.SIMPLE_HEAD, pad_edge=False)
+        grid.add_column("rows linked", justify="right")
+        grid.add_column("amount linked", justify="right")
+        for row in run.coverage:
+            grid.add_row(row.source, row.method, _share(row.share_rows), _share(row.share_amount))
+        console.print(grid)
+
+
+def _resume_hint(run: Run, config: Path | None) -> None:
+    command = ["kinlink", "link", "run", "--reference-date", f"{run.reference_date}", "--year", str(run.year)]
+    command += ["--request-id", run.request_id, *(["--config", str(config)] if config else [])]
+    typer.echo(f"go on with: {shlex.join(command)}", err=True)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"

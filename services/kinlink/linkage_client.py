@@ -1,0 +1,127 @@
+"""Starts linkage runs on a linker and follows them: what an operator uses."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import grpc
+
+from kinlink.errors import from_rpc_error
+from kinlink.linker.v1 import linkage_service_pb2 as pb
+from kinlink.linker.v1.linkage_service_pb2_grpc import LinkageServiceStub
+
+STAGES = ("conversion", "aliases", "families", "tables", "release")
+"""The stages of a run, in order."""
+
+_STATES = {
+    pb.RUN_STATE_RUNNING: "running",
+    pb.RUN_STATE_INTERRUPTED: "interrupted",
+    pb.RUN_STATE_SUCCEEDED: "succeeded",
+    pb.RUN_STATE_FAILED: "failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of a source was linked, in [0, 1]; None when withheld or when there is no money."""
+
+    source: str
+    method: str
+    share_rows: float | None
+    share_amount: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableOutcome:
+    """What became of a table; `release_id` is empty when nothing serves it."""
+
+    table_id: str
+    release_id: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it stands. `state`: running, interrupted, succeeded or failed; `stage`: one of STAGES."""
+
+    run_id: str
+    request_id: str
+    state: str
+    stage: str
+    done: int
+    total: int
+    reason: str
+    message: str
+    reference_date: date
+    year: int
+    snapshot: int
+    coverage: Sequence[Coverage]
+    tables: Sequence[TableOutcome]
+
+
+class LinkageClient:
+    """Asks a linker to link."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        """Use an open channel."""
+        self._stub = LinkageServiceStub(channel)
+
+    def start(self, reference_date: date, year: int = 0, request_id: str = "") -> Run:
+        """Start a run, or resume the one of `request_id`, a UUID; without one, a new one is made.
+
+        `year` 0 means the year before the reference date. Raises KinlinkError when refused.
+        """
+        request = pb.StartRunRequest(
+            request_id=request_id or str(uuid.uuid4()), reference_date=reference_date.isoformat(), year=year
+        )
+        try:
+            return _run(self._stub.StartRun(request).run)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+
+    def watch(self, run_id: str) -> Iterator[Run]:
+        """Yield the run whenever it changes, until it is no longer running.
+
+        Raises KinlinkError when refused or when the linker is away; the run goes on without a watcher.
+        """
+        try:
+            for answer in self._stub.WatchRun(pb.WatchRunRequest(run_id=run_id)):
+                yield _run(answer.run)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+
+    def get(self, run_id: str = "") -> Run:
+        """Return a run, the newest without an id. Raises KinlinkError when there is none."""
+        try:
+            return _run(self._stub.GetRun(pb.GetRunRequest(run_id=run_id)).run)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+
+
+def _run(run: pb.Run) -> Run:
+    return Run(
+        run_id=run.run_id,
+        request_id=run.request_id,
+        state=_STATES.get(run.state, "unknown"),
+        stage=STAGES[run.stage - 1] if 1 <= run.stage <= len(STAGES) else "unknown",
+        done=run.done,
+        total=run.total,
+        reason=run.reason,
+        message=run.message,
+        reference_date=date.fromisoformat(run.reference_date),
+        year=run.year,
+        snapshot=run.snapshot,
+        coverage=[
+            Coverage(
+                row.source,
+                row.method,
+                row.share_rows if row.HasField("share_rows") else None,
+                row.share_amount if row.HasField("share_amount") else None,
+            )
+            for row in run.coverage
+        ],
+        tables=[TableOutcome(row.table_id, row.release_id, row.outcome) for row in run.tables],
+    )

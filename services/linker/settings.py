@@ -1,0 +1,55 @@
+"""What the linker is told beyond what every server is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from kinlink.types.v1 import types_pb2
+from servicekit.settings import ServerSettings
+
+_HERE = Path(__file__).parent
+_SUITES = {"kinlink-v1": types_pb2.SUITE_KINLINK_V1, "synthetic": types_pb2.SUITE_KINLINK_SYNTHETIC_V1}
+
+
+class LinkerSettings(ServerSettings):
+    """The settings file of the linker."""
+
+    store: Path = Path("store")
+    """The folder of the Delta tables. One linker at a time may use it."""
+    store_url: str = ""
+    """Where the Delta tables are instead of in `store`, for example "s3://bucket/linker"."""
+    store_options: dict[str, str] = Field(default_factory=dict, repr=False)
+    """How to reach `store_url`: the storage options of delta-rs."""
+    staging: Path = Path("staging")
+    """The folder of unfinished deliveries, on local disk."""
+    purpose: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    """The linkage domain after "linkage/", for example "familie". One linker a purpose."""
+    municipality: int = Field(ge=100, le=999)
+    """The municipality whose residents form families."""
+    suites: list[Literal["kinlink-v1", "synthetic"]] = Field(default=["kinlink-v1"], min_length=1)
+    """The hash tags that deliveries may use. "synthetic" never beside real data."""
+    pseudonymizer: str = Field(min_length=1)
+    """host:port."""
+    pseudonymizer_name: str = ""
+    """The name that its certificate holds, where it is not the host dialled."""
+    client_certificate: Path
+    client_key: Path
+    """Who this linker is to the pseudonymizer: the certificate of spiffe://…/linker/<name>."""
+    abandoned_after_days: float = Field(default=7, gt=0)
+    """How long an unfinished delivery waits to be resumed."""
+    max_delivery_rows: int = Field(default=200_000_000, ge=1)
+    max_delivery_chunks: int = Field(default=100_000, ge=1)
+    max_open_deliveries: int = Field(default=16, ge=1)
+    """Unfinished deliveries that a source may have."""
+    access: Path = _HERE / "access.toml"
+    registry: Path = _HERE / "registry.toml"
+    disclosure: Path = _HERE / "disclosure.toml"
+    """The shipped files, unless the controller sets his own."""
+
+    @property
+    def suite_numbers(self) -> frozenset[int]:
+        """The hash tags as wire numbers."""
+        return frozenset(int(_SUITES[suite]) for suite in self.suites)
