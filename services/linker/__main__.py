@@ -1,0 +1,124 @@
+"""The composition root: reads settings, opens the store, serves."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+from kinlink import ristretto255
+from kinlink.channel import Identity, open_channel
+from kinlink.conversion_client import ConversionClient
+from kinlink.linker.v1.intake_service_pb2_grpc import add_IntakeServiceServicer_to_server
+from kinlink.linker.v1.linkage_service_pb2_grpc import add_LinkageServiceServicer_to_server
+from kinlink.linker.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
+from linker.disclosure import policy
+from linker.disclosure.policy import PolicyError
+from linker.doors.intake_api import IntakeApi
+from linker.doors.linkage_api import LinkageApi
+from linker.doors.statistics_api import StatisticsApi
+from linker.intake.header import Limits
+from linker.intake.intake import Intake
+from linker.intake.staging import Staging
+from linker.pipeline import LinkagePipeline
+from linker.runs import Runs
+from linker.settings import LinkerSettings
+from linker.store.delta import DeltaTables
+from linker.store.durable import InUseError, exclusive
+from linker.store.releases import Releases
+from linker.store.snapshots import Snapshots
+from linker.tables import registry
+from linker.tables.registry import RegistryError
+from servicekit import database, server, telemetry
+from servicekit.access import AccessTable, AccessTableError
+from servicekit.audit import AuditLog
+from servicekit.settings import SettingsFileError
+
+SERVICES = (
+    "kinlink.linker.v1.IntakeService",
+    "kinlink.linker.v1.LinkageService",
+    "kinlink.linker.v1.StatisticsService",
+)
+_STARTUP_ERRORS = (
+    AccessTableError,
+    InUseError,
+    PolicyError,
+    RegistryError,
+    ristretto255.LibsodiumError,
+    server.ServerError,
+    SettingsFileError,
+)
+
+
+def serve(config: Path) -> None:
+    """Serve until SIGTERM. Exits with status 2 and one message when it cannot start."""
+    try:
+        _serve(LinkerSettings.load(config))
+    except _STARTUP_ERRORS as error:
+        sys.stderr.write(f"linker: {error}\n")
+        raise SystemExit(2) from None
+
+
+def _serve(settings: LinkerSettings) -> None:
+    tables = registry.load(settings.registry)
+    disclosure = policy.load(settings.disclosure)
+    ristretto255.self_test()
+    telemetry.setup(settings, "linker")
+    with exclusive(settings.staging if settings.store_url else settings.store):
+        engine = database.engine(settings.database_url)
+        database.migrate(engine, "linker")
+        audit, releases = AuditLog(engine), Releases(engine)
+        store = Snapshots(engine, DeltaTables(settings.store_url or settings.store, settings.store_options))
+        intake = Intake(
+            store,
+            Staging(settings.staging),
+            suites=settings.suite_numbers,
+            limits=Limits(
+                chunks=settings.max_delivery_chunks,
+                rows=settings.max_delivery_rows,
+                open_deliveries=settings.max_open_deliveries,
+            ),
+            abandoned_after_s=settings.abandoned_after_days * 24 * 3600,
+        )
+        runs = Runs(
+            engine,
+            LinkagePipeline(
+                store,
+                releases,
+                audit,
+                connect=lambda: _converter(settings),
+                registry=tables,
+                policy=disclosure,
+                purpose=settings.purpose,
+                municipality=settings.municipality,
+            ),
+        )
+
+        def register(target: grpc.Server) -> None:
+            add_IntakeServiceServicer_to_server(IntakeApi(intake), target)
+            add_LinkageServiceServicer_to_server(LinkageApi(runs), target)
+            add_StatisticsServiceServicer_to_server(StatisticsApi(tables, releases), target)
+
+        store.open()
+        intake.open()
+        runs.open()
+        server.run(settings, register, SERVICES, AccessTable.load(settings.access), audit, stopping=runs.close)
+
+
+@contextmanager
+def _converter(settings: LinkerSettings) -> Iterator[ConversionClient]:
+    identity = Identity(settings.ca, settings.client_certificate, settings.client_key)
+    name = settings.pseudonymizer_name or None
+    interceptors = telemetry.client_interceptors()
+    with open_channel(settings.pseudonymizer, identity, interceptors, name) as channel:
+        yield ConversionClient(channel)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m linker", description="Run the linker.")
+    parser.add_argument("--config", type=Path, required=True, help="the settings, a TOML file")
+    serve(parser.parse_args().config)
