@@ -39,7 +39,7 @@ def parent_edges(people: pl.LazyFrame) -> pl.LazyFrame:
     references = pl.concat(
         [
             people.select("person_id", pl.col(f"{parent}_id").alias("parent_id"), "age", "address_id", is_mother=mother)
-            for parent, mother in (("mother", pl.lit(True)), ("father", pl.lit(False)))  # noqa: FBT003
+            for parent, mother in (("mother", pl.lit(True)), ("father", pl.lit(False)))
         ]
     ).filter(
         pl.col("parent_id").is_not_null()

@@ -1,0 +1,128 @@
+"""From the frames of a run to what the gate takes: one TableInput for each registered table.
+
+1. Contributor is the family (family_id), in `coverage` the person or unlinked row.
+2. group is `target` or `others`; both are families with a child at home.
+3. A null area is `none`. Amounts of zero are no contribution.
+4. A registered table that this module cannot compute is an error, and so is a department or
+   another code that the registry does not have: the gate refuses it by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from linker import frames
+from linker.disclosure.table_input import TableInput
+from linker.tables.coverage import COVERAGE
+from linker.tables.registry import RegisteredTable
+
+
+class UnknownTableError(LookupError):
+    """The registry has a table that nothing computes; names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    families: pl.LazyFrame
+    services: pl.LazyFrame
+    spending: pl.LazyFrame
+    coverage: pl.LazyFrame
+
+
+def table_inputs(
+    registry: Sequence[RegisteredTable],
+    families: pl.LazyFrame,
+    services: pl.LazyFrame,
+    spending: pl.LazyFrame,
+    targets: pl.LazyFrame,
+    coverage: pl.LazyFrame,
+) -> list[TableInput]:
+    """Return the inputs of the registered tables, in the registry's order.
+
+    Args:
+        registry: from `registry.load`.
+        families: FAMILIES; the universe.
+        services: FAMILY_SERVICES; rows of other families are left out.
+        spending: FAMILY_SPENDING; rows of other families are left out.
+        targets: family_id of the target group.
+        coverage: COVERAGE.
+
+    Raises:
+        UnknownTableError: nothing computes a registered table.
+        SchemaError: a frame has not its schema.
+    """
+    chosen = frames.check(targets, {"family_id": frames.ID}, "table_inputs: targets").unique()
+    grouped = (
+        frames.check(families, frames.FAMILIES, "table_inputs: families")
+        .join(chosen.with_columns(group=pl.lit("target")), on="family_id", how="left")
+        .with_columns(pl.col("group").fill_null("others"))
+        .rename({"family_id": "contributor"})
+        .sort("contributor")
+        .collect()
+        .lazy()
+    )
+    data = _Frames(
+        grouped,
+        frames.check(services, frames.FAMILY_SERVICES, "table_inputs: services"),
+        frames.check(spending, frames.FAMILY_SPENDING, "table_inputs: spending"),
+        frames.check(coverage, COVERAGE, "table_inputs: coverage"),
+    )
+    return [_table_input(table, data) for table in registry]
+
+
+def _table_input(table: RegisteredTable, data: _Frames) -> TableInput:
+    match table.table_id:
+        case "family_characteristics":
+            contributions = _characteristics(data)
+        case "spending_per_family":
+            contributions = _spending(data)
+        case "services_by_departments":
+            contributions = _services(table, data)
+        case "coverage":
+            contributions = data.coverage
+        case other:
+            raise UnknownTableError(f"table {other}: nothing computes it")
+    axes = [axis.name for axis in table.axes]
+    columns = ["contributor", *axes, *table.columns]
+    found = contributions.select(columns).sort("contributor", *axes).collect(engine="streaming")
+    return TableInput(table, found, data.families.select("contributor", *table.denominator_axes).collect())
+
+
+def _characteristics(data: _Frames) -> pl.LazyFrame:
+    return data.families.select(
+        "contributor",
+        "group",
+        pl.lit(1, pl.Int64).alias("families"),
+        pl.col("n_persons").cast(pl.Int64).alias("persons"),
+        pl.col("n_adults").cast(pl.Int64).alias("adults"),
+        pl.col("n_children").cast(pl.Int64).alias("children"),
+        pl.col("single_provider").cast(pl.Int64).alias("single_providers"),
+    )
+
+
+def _spending(data: _Frames) -> pl.LazyFrame:
+    return (
+        data.spending.filter(pl.col("amount_ore") != 0)
+        .rename({"family_id": "contributor"})
+        .join(data.families.select("contributor", "group"), on="contributor", how="inner")
+        .with_columns(pl.col("area").fill_null("none"))
+    )
+
+
+def _services(table: RegisteredTable, data: _Frames) -> pl.LazyFrame:
+    """Only families of the target group that have a service at all."""
+    target = data.families.filter(group="target").select("contributor")
+    counted = (
+        data.services.rename({"family_id": "contributor"})
+        .join(target, on="contributor", how="inner")
+        .group_by("contributor")
+        .agg(pl.len().alias("n_services"), pl.col("department").n_unique().alias("n_departments"))
+    )
+    return counted.select(
+        "contributor",
+        *(table.axis(name).category(pl.col(name)).alias(name) for name in ("n_services", "n_departments")),
+        families=pl.lit(1, pl.Int64),
+    )

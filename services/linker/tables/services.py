@@ -1,0 +1,51 @@
+"""Which services a family has in a year.
+
+1. A service counts once for a family, department and year.
+2. It must count by the catalogue: administration and job status never do.
+3. The evidence is a spell with a day in the year, or a posting whose event month is in
+   it, of a person who is a member on the reference date. The amount does not matter.
+4. The department is the catalogue's. A service that the catalogue does not know is in no table.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from linker import frames
+from linker.tables import catalogue as catalogue_rows
+from linker.tables.periods import overlaps, year_period
+
+
+def family_services(
+    members: pl.LazyFrame, postings: pl.LazyFrame, spells: pl.LazyFrame, catalogue: pl.LazyFrame, year: int
+) -> pl.LazyFrame:
+    """Return the services that count, once each.
+
+    Args:
+        members: FAMILY_MEMBERS, or those of the families in question.
+        postings, spells, catalogue: FACTS after aliases and exclusions.
+        year: calendar year.
+
+    Returns:
+        FAMILY_SERVICES, key all columns, in no order.
+
+    Raises:
+        CatalogueError, SchemaError: as in `catalogue.services`, `frames.check`.
+    """
+    first, after = period = year_period(year)
+    counting = catalogue_rows.services(catalogue).filter("counts").select("service", "department")
+    of_family = frames.check(members, frames.FAMILY_MEMBERS, "family_services: members").select(
+        "person_id", "family_id"
+    )
+    posted = frames.check(postings, frames.FACTS["postings"], "family_services: postings").filter(
+        pl.col("event_month").is_between(first, after, closed="left")
+    )
+    ran = frames.check(spells, frames.FACTS["spells"], "family_services: spells").filter(overlaps(period))
+    found = (
+        pl.concat([evidence.select("person_id", "service") for evidence in (posted, ran)])
+        .join(of_family, on="person_id", how="inner")
+        .select("family_id", "service")
+        .unique()
+        .join(counting, on="service", how="inner")
+    )
+    return frames.check(found, frames.FAMILY_SERVICES, "family_services")
