@@ -19,12 +19,12 @@ order, none of them the identity; given anything else it returns nothing.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Final
 
 SIZE: Final = 32
@@ -47,24 +47,18 @@ class ElementError(ValueError):
         super().__init__(f"{len(indices)} bad group element(s), first at index {self.indices[0]}")
 
 
-def _load() -> tuple[ctypes.CDLL, ctypes.PyDLL]:
-    if sys.platform == "darwin":  # Homebrew on Apple silicon is outside the default search path
-        os.environ.setdefault("DYLD_FALLBACK_LIBRARY_PATH", "/opt/homebrew/lib:/usr/local/lib:/usr/lib")
-    try:
-        import pysodium  # noqa: PLC0415 - its import fails when the system has no libsodium
+class _Library:
+    """libsodium's functions: pointers in, 0 or 1 out."""
 
-        library: ctypes.CDLL = pysodium.sodium
-        name, handle = library._name, library._handle  # noqa: SLF001 - the one way to a second calling convention
-        library.crypto_core_ristretto255_scalar_mul  # noqa: B018 - the newest symbol we need
-    except (ImportError, ValueError, AttributeError, OSError, TypeError) as error:
-        raise LibsodiumError(
-            "libsodium 1.0.18 or newer is missing. Install it: Debian and Ubuntu `apt install libsodium23`, "
-            "macOS `brew install libsodium`"
-        ) from error
-    return library, ctypes.PyDLL(name, handle=handle)
-
-
-_sodium, _holding_gil = _load()
+    def __init__(self, heavy: ctypes.CDLL, short: ctypes.PyDLL) -> None:
+        """Take long calls from `heavy`, which releases the GIL, and short ones from `short`, which keeps it."""
+        self.scalarmult = _function(heavy, "crypto_scalarmult_ristretto255", 3)
+        self.scalarmult_base = _function(heavy, "crypto_scalarmult_ristretto255_base", 2)
+        self.from_hash = _function(heavy, "crypto_core_ristretto255_from_hash", 2)
+        self.is_valid_point = _function(heavy, "crypto_core_ristretto255_is_valid_point", 1)
+        self.scalar_invert = _function(short, "crypto_core_ristretto255_scalar_invert", 2)
+        self.scalar_mul = _function(short, "crypto_core_ristretto255_scalar_mul", 3)
+        self.scalar_reduce = _function(short, "crypto_core_ristretto255_scalar_reduce", 2)
 
 
 def _function(library: ctypes.CDLL, name: str, arguments: int) -> Callable[..., int]:
@@ -74,13 +68,21 @@ def _function(library: ctypes.CDLL, name: str, arguments: int) -> Callable[..., 
     return function  # type: ignore[no-any-return]
 
 
-_scalarmult = _function(_sodium, "crypto_scalarmult_ristretto255", 3)
-_scalarmult_base = _function(_sodium, "crypto_scalarmult_ristretto255_base", 2)
-_from_hash = _function(_sodium, "crypto_core_ristretto255_from_hash", 2)
-_is_valid_point = _function(_sodium, "crypto_core_ristretto255_is_valid_point", 1)
-_scalar_invert = _function(_holding_gil, "crypto_core_ristretto255_scalar_invert", 2)
-_scalar_mul = _function(_holding_gil, "crypto_core_ristretto255_scalar_mul", 3)
-_scalar_reduce = _function(_holding_gil, "crypto_core_ristretto255_scalar_reduce", 2)
+@cache
+def _sodium() -> _Library:
+    if sys.platform == "darwin":  # Homebrew on Apple silicon is outside the default search path
+        os.environ.setdefault("DYLD_FALLBACK_LIBRARY_PATH", "/opt/homebrew/lib:/usr/local/lib:/usr/lib")
+    try:
+        import pysodium  # noqa: PLC0415 - its import fails when the system has no libsodium
+
+        heavy: ctypes.CDLL = pysodium.sodium
+        name, handle = heavy._name, heavy._handle  # noqa: SLF001 - the one way to a second calling convention
+        return _Library(heavy, ctypes.PyDLL(name, handle=handle))
+    except (ImportError, ValueError, AttributeError, OSError, TypeError) as error:
+        raise LibsodiumError(
+            "libsodium 1.0.18 or newer is missing. Install it: Debian and Ubuntu `apt install libsodium23`, "
+            "macOS `brew install libsodium`"
+        ) from error
 
 
 def cores() -> int:
@@ -114,7 +116,7 @@ def multiply_base(scalar: bytes) -> bytes:
     """Return scalar · G for the group's generator: 32 bytes. Raises ValueError for the zero scalar."""
     _expect(len(scalar) == SIZE, "a scalar is 32 bytes")
     out = ctypes.create_string_buffer(SIZE)
-    _expect(_scalarmult_base(ctypes.addressof(out), _address(scalar)) == 0, "a scalar is not zero")
+    _expect(_sodium().scalarmult_base(ctypes.addressof(out), _address(scalar)) == 0, "a scalar is not zero")
     return out.raw
 
 
@@ -128,12 +130,13 @@ def hash_to_group(messages: Sequence[bytes], tag: bytes, pool: ThreadPoolExecuto
     dst = b"HashToGroup-" + tag
     suffix = b"\1" + dst + bytes([len(dst)])
     prefix = _HASH_SIZE.to_bytes(2, "big") + b"\0" + suffix[1:]
+    sodium = _sodium()
     padded = hashlib.sha512(bytes(128))  # Z_pad: one block, hashed once for the whole batch
     out = bytearray(SIZE * len(messages))
     target = _address_of_output(out)
 
     def part(start: int, stop: int) -> None:
-        sha512, from_hash, address = hashlib.sha512, _from_hash, _address
+        sha512, from_hash, address = hashlib.sha512, sodium.from_hash, _address
         for index in range(start, stop):
             first = padded.copy()
             first.update(messages[index] + prefix)
@@ -146,13 +149,13 @@ def hash_to_group(messages: Sequence[bytes], tag: bytes, pool: ThreadPoolExecuto
 
 def validate(elements: bytes, pool: ThreadPoolExecutor | None = None) -> None:
     """Raise ElementError unless each element of the batch is canonical and not the identity."""
-    source, identity = _address(elements), bytes(SIZE)
+    source, identity, is_valid = _address(elements), bytes(SIZE), _sodium().is_valid_point
     bad: list[int] = []
 
     def part(start: int, stop: int) -> None:
         for index in range(start, stop):
             offset = SIZE * index
-            if not _is_valid_point(source + offset) or elements[offset : offset + SIZE] == identity:
+            if not is_valid(source + offset) or elements[offset : offset + SIZE] == identity:
                 bad.append(index)
 
     _in_parts(part, _count(elements), pool)
@@ -165,8 +168,9 @@ def random_scalars(count: int) -> bytes:
     wide = os.urandom(2 * SIZE * count)
     out = bytearray(SIZE * count)
     source, target = _address(wide), _address_of_output(out)
+    reduce = _sodium().scalar_reduce
     for index in range(count):  # a zero scalar comes once in 2^252 and then fails the multiplication
-        _scalar_reduce(target + SIZE * index, source + 2 * SIZE * index)
+        reduce(target + SIZE * index, source + 2 * SIZE * index)
     return bytes(out)
 
 
@@ -187,12 +191,13 @@ def invert_batch(scalars: bytes) -> bytes:
         _address_of_output(out),
         ctypes.addressof(running),
     )
+    sodium = _sodium()
     for offset in range(SIZE, SIZE * count, SIZE):
-        _scalar_mul(product + offset, product + offset - SIZE, source + offset)
-    _expect(_scalar_invert(run, product + SIZE * (count - 1)) == 0, "no scalar is zero")
+        sodium.scalar_mul(product + offset, product + offset - SIZE, source + offset)
+    _expect(sodium.scalar_invert(run, product + SIZE * (count - 1)) == 0, "no scalar is zero")
     for offset in range(SIZE * (count - 1), 0, -SIZE):
-        _scalar_mul(target + offset, run, product + offset - SIZE)
-        _scalar_mul(run, run, source + offset)
+        sodium.scalar_mul(target + offset, run, product + offset - SIZE)
+        sodium.scalar_mul(run, run, source + offset)
     ctypes.memmove(target, run, SIZE)
     return bytes(out)
 
@@ -201,7 +206,7 @@ def quotient(dividend: bytes, divisor: bytes) -> bytes:
     """Return dividend / divisor modulo ℓ. Raises ValueError when the divisor is zero."""
     out, inverse = ctypes.create_string_buffer(SIZE), invert_batch(divisor)
     _expect(len(dividend) == len(divisor) == SIZE, "a scalar is 32 bytes")
-    _scalar_mul(ctypes.addressof(out), _address(dividend), _address(inverse))
+    _sodium().scalar_mul(ctypes.addressof(out), _address(dividend), _address(inverse))
     return out.raw
 
 
@@ -235,10 +240,9 @@ def _multiply(scalars: bytes, step: int, elements: bytes, pool: ThreadPoolExecut
     count = _count(elements)
     out = bytearray(len(elements))
     scalar, source, target = _address(scalars), _address(elements), _address_of_output(out)
-    bad: list[int] = []
+    scalarmult, bad = _sodium().scalarmult, list[int]()
 
     def part(start: int, stop: int) -> None:
-        scalarmult = _scalarmult
         for index in range(start, stop):
             offset = SIZE * index
             if scalarmult(target + offset, scalar + step * index, source + offset):

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+import pseudonymizer
+from kinlink.pseudonyms import Kind, Suite
+from pseudonymizer.policy import Operation, Policy, PolicyError, Route
+from servicekit.errors import DeniedError, InvalidError, PreconditionError
+
+_SOURCES = ("source/folkeregister", "source/prisme")
+_DOMAINS = (*_SOURCES, "linkage/familie")
+
+
+def _policy(tmp_path: Path, **changes: Any) -> Policy:
+    content: dict[str, Any] = {
+        "suites": ["synthetic"],
+        "domain": [{"name": name, "kinds": ["cpr", "address"]} for name in _DOMAINS],
+        "grant": [{"name": s, "caller": s, "operation": "evaluate", "domain": s, "kinds": ["cpr"]} for s in _SOURCES]
+        + [_CONVERSION],
+        "budget": [{"caller": c, "per_day": 10, "per_year": 20} for c in (*_SOURCES, "linker/familie")],
+    }
+    path = tmp_path / "policy.toml"
+    path.write_text(tomli_w.dumps({**content, **changes}))
+    return Policy.load(path)
+
+
+_CONVERSION = {
+    "name": "familie",
+    "caller": "linker/familie",
+    "operation": "convert",
+    "from": list(_SOURCES),
+    "to": "linkage/familie",
+    "kinds": ["cpr"],
+}
+
+
+def test_only_what_a_grant_names_is_allowed_of_everything_that_could_be_asked(tmp_path: Path) -> None:
+    policy = _policy(tmp_path)
+    callers = (*_SOURCES, "source/dubu", "linker/familie", "linker/other", "consumer/analyse", "custodian/a", "dpo/a")
+    everything = {
+        Route(*parts)
+        for parts in itertools.product(callers, Operation, (*_DOMAINS, "", "x"), (*_DOMAINS, "", "x"), Kind)
+    }
+    allowed = {Route(s, Operation.EVALUATE, s, "", Kind.CPR) for s in _SOURCES} | {
+        Route("linker/familie", Operation.CONVERT, s, "linkage/familie", Kind.CPR) for s in _SOURCES
+    }
+    assert {route for route in everything if _is_allowed(policy, route)} == allowed
+
+
+def _is_allowed(policy: Policy, route: Route) -> bool:
+    try:
+        policy.authorise(route)
+    except DeniedError as error:
+        return error.reason != "GRANT_MISSING"
+    return True
+
+
+@pytest.mark.parametrize(
+    ("grant", "said"),
+    [
+        ({"caller": "linker/familie", "operation": "evaluate", "domain": "linkage/familie"}, "the linker converts"),
+        ({"caller": "linker/familie", "operation": "pseudonymise", "domain": "source/prisme"}, "the linker converts"),
+        (
+            {"caller": "source/prisme", "operation": "convert", "from": ["source/prisme"], "to": "linkage/familie"},
+            "the",
+        ),
+        ({"caller": "source/prisme", "operation": "evaluate", "domain": "source/folkeregister"}, "own domain"),
+        ({"caller": "source/prisme", "operation": "evaluate", "domain": "linkage/familie"}, "own domain"),
+        ({**_CONVERSION, "to": "source/prisme"}, "to a linkage domain"),
+        ({**_CONVERSION, "from": ["linkage/familie"]}, "from source domains"),
+        ({**_CONVERSION, "from": []}, "a conversion has"),
+        ({**_CONVERSION, "from": ["source/dubu"]}, "no domain source/dubu"),
+        ({**_CONVERSION, "kinds": ["replacement"]}, "with kind replacement"),
+        ({**_CONVERSION, "caller": "linker/other"}, "no budget"),
+        ({**_CONVERSION, "caller": "consumer/analyse"}, "grant.3.caller"),
+        ({**_CONVERSION, "kinds": ["cpr"]}, "granted already"),
+        ({**_CONVERSION, "operation": "rekey"}, "operation"),
+        ({**_CONVERSION, "extra": 1}, "extra"),
+    ],
+)
+def test_a_grant_that_breaks_a_rule_stops_the_start(tmp_path: Path, grant: dict[str, Any], said: str) -> None:
+    grants = [
+        *({"name": s, "caller": s, "operation": "evaluate", "domain": s, "kinds": ["cpr"]} for s in _SOURCES),
+        _CONVERSION,
+        {"name": "new", "kinds": ["address"], **grant} | {"name": "new"},
+    ]
+    with pytest.raises(PolicyError, match=said):
+        _policy(tmp_path, grant=grants)
+
+
+@pytest.mark.parametrize("suites", [["kinlink-v1", "synthetic"], [], ["unknown"]])
+def test_a_deployment_has_one_suite(tmp_path: Path, suites: list[str]) -> None:
+    with pytest.raises(PolicyError, match="suites"):
+        _policy(tmp_path, suites=suites)
+
+
+def test_the_real_suite_is_the_default_and_refuses_synthetic_tags(tmp_path: Path) -> None:
+    real = Policy.model_validate({"domain": [{"name": "source/prisme", "kinds": ["cpr"]}]})
+    assert real.suite is Suite.KINLINK_V1
+    real.check_suite(Suite.KINLINK_V1.wire)
+    with pytest.raises(PreconditionError) as refused:
+        real.check_suite(Suite.SYNTHETIC.wire)
+    assert refused.value.reason == "SUITE_NOT_ALLOWED"
+    with pytest.raises(PreconditionError):
+        _policy(tmp_path).check_suite(Suite.KINLINK_V1.wire)
+    with pytest.raises(InvalidError):
+        real.check_suite(0)
+
+
+def test_the_example_is_a_policy_and_opens_one_plain_door() -> None:
+    policy = Policy.load(Path(next(iter(pseudonymizer.__path__))) / "policy.example.toml")
+    assert policy.authorise(Route("source/prisme", Operation.PSEUDONYMISE, "source/prisme", "", Kind.CPR))
+    assert len(list(policy.key_lines())) == 7
+
+
+def test_unreadable_and_unfit_files_are_said_clearly(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="cannot be read"):
+        Policy.load(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("suites = [")
+    with pytest.raises(PolicyError, match="TOML"):
+        Policy.load(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_text("")
+    with pytest.raises(PolicyError, match="domain"):
+        Policy.load(tmp_path / "bad.toml")
