@@ -1,0 +1,1 @@
+"""The `kinlink` command: one file a command group, each with `register(app)`."""

@@ -1,0 +1,1 @@
+"""Delivering an extract: mapping -> read -> validate -> pseudonymise -> upload, one file each."""

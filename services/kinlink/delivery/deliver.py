@@ -1,0 +1,87 @@
+"""The whole way of a delivery: examine, pseudonymise, send. Each stage is a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from kinlink.blinding import Progress
+from kinlink.delivery.examine import Examination, validated
+from kinlink.delivery.mapping import Mapping
+from kinlink.delivery.period import Period
+from kinlink.delivery.pseudonymise import Prepared, evaluate, prepare
+from kinlink.errors import InputError
+from kinlink.intake_client import IntakeClient, Receipt
+from kinlink.linker.v1 import intake_service_pb2 as pb
+from kinlink.pseudonymizer_client import PseudonymizerClient
+from kinlink.pseudonyms import Suite
+from kinlink.types.v1.types_pb2 import SUITE_UNSPECIFIED, KeyRef
+
+Stages = Callable[[str], Progress]
+"""Opens a stage by name; returns where its progress is reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A delivery that the linker has accepted, and what was sent."""
+
+    receipt: Receipt
+    keys: tuple[KeyRef, ...]
+    chunks: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Open channels to both services, and who calls: the source of the certificate."""
+
+    source: str
+    suite: Suite
+    pseudonymizer: grpc.Channel
+    linker: grpc.Channel
+
+
+def period_of(mapping: Mapping, period: str | None) -> Period:
+    """Return the period asked for, else the mapping's. Raises InputError when neither says one."""
+    text = period or mapping.period
+    if not text:
+        raise InputError("No period: give --period, for example --period 2014.", "PERIOD_MISSING")
+    return Period.parse(text)
+
+
+def send(
+    examination: Examination, paths: Sequence[Path], mapping: Mapping, period: Period, doors: Doors, stages: Stages
+) -> Sent:
+    """Pseudonymise and deliver files that were examined and found sound.
+
+    The files are read a second time, so that no more than a block of rows and the
+    distinct identifiers are ever in memory.
+
+    Raises:
+        ExtractError: a file changed since it was examined.
+        KinlinkError: a service refused, or stayed away; running again resumes.
+    """
+    dataset = mapping.dataset
+    synthetic = doors.suite.synthetic
+    pseudonymizer = PseudonymizerClient(doors.pseudonymizer, domain=f"source/{doors.source}", suite=doors.suite)
+    table, keys = evaluate(examination.identifiers, pseudonymizer, stages("pseudonymise"))
+    with Prepared.new() as prepared:
+        batches = validated(paths, mapping, period, stages("prepare"), synthetic=synthetic)
+        prepare((batch.rows for batch, _, _ in batches), dataset, table, prepared)
+        if prepared.rows != examination.delivered:
+            raise InputError("The extract changed between two readings. Run again when it is complete.", "CHANGED")
+        header = pb.DeliveryHeader(
+            dataset=dataset.number,
+            period=period.text,
+            suite=doors.suite.wire if dataset.pseudonym_columns else SUITE_UNSPECIFIED,
+            keys=keys,
+            rows=prepared.rows,
+            chunks=prepared.chunks,
+            digest=prepared.digest,
+            rejected_rows=examination.rejected,
+        )
+        receipt = IntakeClient(doors.linker).deliver(header, prepared.chunk, stages("upload"))
+        return Sent(receipt, tuple(keys), prepared.chunks, prepared.size)

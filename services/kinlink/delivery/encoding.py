@@ -1,0 +1,147 @@
+"""An extract's bytes as UTF-8, in the encoding that the mapping declares and in no other.
+
+1. Undecodable bytes refuse the file; nothing is replaced or skipped.
+2. Text that decodes but is plainly another encoding refuses it as well: UTF-8 read
+   as a one-byte encoding shows as "Ã" and a sign, Windows-1252 read as Latin-1 as
+   control characters.
+3. The one repair is declared, never guessed: `mojibake = "utf-8 read as latin-1"`.
+4. Errors name a row and an encoding, never a character.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from kinlink.delivery.errors import ExtractError
+
+ENCODINGS = ("utf-8", "windows-1252", "iso-8859-1", "utf-16", "cp850", "cp865")
+MOJIBAKE = "utf-8 read as latin-1"
+
+_BLOCK = 1 << 20
+# "Ã" and a sign that a UTF-8 continuation byte becomes in Latin-1 or Windows-1252.
+_TWICE = re.compile("\u00c3[\u0080-\u00bf\u2020\u2026\u02dc\u2030\u0160\u02c6]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_DANISH = frozenset("æøåÆØÅéÉüÜöÖäÄ§")
+
+
+class Utf8Reader(io.RawIOBase):
+    """Reads a file as UTF-8 text; memory is bounded by a block.
+
+    `position` is how many bytes of the file were read; `ends_with_line` says, at the
+    end, whether the last line was ended.
+    """
+
+    def __init__(self, path: Path, encoding: str, mojibake: str = "") -> None:
+        super().__init__()
+        self._path = path
+        self._encoding = encoding
+        self._mojibake = mojibake
+        self._file: BinaryIO = path.open("rb")
+        self._decode = _decoder(encoding, mojibake)
+        self._pending = b""
+        self._tail = ""
+        self._row = 1
+        self.position = 0
+        self.ends_with_line = True
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+    def readinto(self, buffer: object) -> int:
+        """Fill `buffer` with UTF-8 bytes and return how many; 0 at the end.
+
+        Raises:
+            ExtractError: the bytes are not of the declared encoding.
+        """
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        while not self._pending:
+            block = self._file.read(_BLOCK)
+            text = self._text(block)
+            if text:
+                self._pending = text.encode()
+            elif not block:
+                return 0
+        size = min(len(view), len(self._pending))
+        view[:size] = self._pending[:size]
+        self._pending = self._pending[size:]
+        return size
+
+    def _text(self, block: bytes) -> str:
+        try:
+            text = self._decode(block, not block)
+        except UnicodeError as error:
+            row = self._row + block[: getattr(error, "start", 0)].count(b"\n")
+            raise self._wrong_encoding(row) from None
+        # A sign pair may straddle two blocks: look at the last character again.
+        seen = self._tail + text
+        for pattern in (_TWICE, _CONTROL):
+            if found := pattern.search(seen):
+                raise self._wrong_encoding(self._row + seen.count("\n", 0, found.start()))
+        self._tail = text[-1:] if text[-1:] == "\u00c3" else ""
+        self._row += text.count("\n")
+        self.position += len(block)
+        if text:
+            self.ends_with_line = text.endswith("\n")
+        return text
+
+    def _wrong_encoding(self, row: int) -> ExtractError:
+        found = guess(self._path)
+        if self._mojibake:
+            said, do = f"with mojibake = {self._mojibake!r}", "Take mojibake out of the mapping if the text is sound."
+        elif found == self._encoding:
+            said = self._encoding
+            do = (
+                f'The text looks encoded twice: ask for a new extract, or set mojibake = "{MOJIBAKE}" '
+                "in the mapping to undo it."
+            )
+        else:
+            said = self._encoding
+            do = f'It looks like {found}: set encoding = "{found}" in the mapping, or ask for a new extract.'
+        return ExtractError(
+            f"{self._path.name} is not {said} text: row {row} does not decode to it. {do}", reason="WRONG_ENCODING"
+        )
+
+
+def _decoder(encoding: str, mojibake: str) -> Callable[[bytes, bool], str]:
+    first = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)()
+    if not mojibake:
+        return first.decode
+    second = codecs.getincrementaldecoder("utf-8-sig")()
+
+    def decode(block: bytes, final: bool) -> str:
+        return second.decode(first.decode(block, final).encode("latin-1"), final)
+
+    return decode
+
+
+def guess(path: Path) -> str:
+    """Return the encoding of ENCODINGS in which a file's first 256 KiB read best as Danish."""
+    with path.open("rb") as file:
+        sample = file.read(1 << 18)
+    sample = sample[: sample.rfind(b"\n") + 1] or sample
+    if sample.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in sample[:4096]:
+        return "utf-16"
+    best, best_share = "windows-1252", -1.0
+    for encoding in ("utf-8", "windows-1252", "cp865", "cp850"):
+        try:
+            text = sample.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if encoding == "utf-8":
+            return encoding
+        foreign = [sign for sign in text if sign > "\x7f"]
+        share = sum(sign in _DANISH for sign in foreign) / max(len(foreign), 1)
+        if share > best_share:
+            best, best_share = encoding, share
+    return best
