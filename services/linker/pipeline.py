@@ -154,6 +154,6 @@ class LinkagePipeline:
             )
             for name in groups
         }
-        inputs = table_inputs(self.registry, people, families, services, spending, targets, covered)
+        inputs = table_inputs(self.registry, families, services, spending, targets, covered)
         report(Stage.TABLES, total, total)
         return inputs

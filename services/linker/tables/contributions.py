@@ -1,7 +1,8 @@
 """From the frames of a run to what the gate takes: one TableInput for each registered table.
 
 1. Contributor is the family (family_id), in `coverage` the person or unlinked row.
-2. group is `target` or `others`; both are families with a child at home.
+2. group is `target` or `others` by the table's own target group; both are families with a
+   child at home.
 3. A null area is `none`. Amounts of zero are no contribution.
 4. A registered table that this module cannot compute is an error, and so is a department or
    another code that the registry does not have: the gate refuses it by name.
@@ -9,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -26,6 +27,8 @@ class UnknownTableError(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class _Frames:
+    """What tables are made of. `families` has `contributor` and `group` beside FAMILIES."""
+
     families: pl.LazyFrame
     services: pl.LazyFrame
     spending: pl.LazyFrame
@@ -37,7 +40,7 @@ def table_inputs(
     families: pl.LazyFrame,
     services: pl.LazyFrame,
     spending: pl.LazyFrame,
-    targets: pl.LazyFrame,
+    targets: Mapping[str, pl.LazyFrame],
     coverage: pl.LazyFrame,
 ) -> list[TableInput]:
     """Return the inputs of the registered tables, in the registry's order.
@@ -47,30 +50,34 @@ def table_inputs(
         families: FAMILIES; the universe.
         services: FAMILY_SERVICES; rows of other families are left out.
         spending: FAMILY_SPENDING; rows of other families are left out.
-        targets: family_id of the target group.
+        targets: family_id of each target group that a table names, by its name.
         coverage: COVERAGE.
 
     Raises:
-        UnknownTableError: nothing computes a registered table.
+        UnknownTableError: nothing computes a registered table, or its target group is not given.
         SchemaError: a frame has not its schema.
     """
-    chosen = frames.check(targets, {"family_id": frames.ID}, "table_inputs: targets").unique()
-    grouped = (
-        frames.check(families, frames.FAMILIES, "table_inputs: families")
-        .join(chosen.with_columns(group=pl.lit("target")), on="family_id", how="left")
+    families = frames.check(families, frames.FAMILIES, "table_inputs: families")
+    services = frames.check(services, frames.FAMILY_SERVICES, "table_inputs: services")
+    spending = frames.check(spending, frames.FAMILY_SPENDING, "table_inputs: spending")
+    coverage = frames.check(coverage, COVERAGE, "table_inputs: coverage")
+    return [
+        _table_input(table, _Frames(_grouped(table, families, targets), services, spending, coverage))
+        for table in registry
+    ]
+
+
+def _grouped(table: RegisteredTable, families: pl.LazyFrame, targets: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
+    if table.target_group is None:
+        return families.select(pl.all(), contributor="family_id", group=pl.lit("others"))
+    if table.target_group not in targets:
+        raise UnknownTableError(f"table {table.table_id}: target group {table.target_group} is not given")
+    target = frames.check(targets[table.target_group], {"family_id": frames.ID}, "table_inputs: targets").unique()
+    return (
+        families.join(target.with_columns(group=pl.lit("target")), on="family_id", how="left")
         .with_columns(pl.col("group").fill_null("others"))
         .rename({"family_id": "contributor"})
-        .sort("contributor")
-        .collect()
-        .lazy()
     )
-    data = _Frames(
-        grouped,
-        frames.check(services, frames.FAMILY_SERVICES, "table_inputs: services"),
-        frames.check(spending, frames.FAMILY_SPENDING, "table_inputs: spending"),
-        frames.check(coverage, COVERAGE, "table_inputs: coverage"),
-    )
-    return [_table_input(table, data) for table in registry]
 
 
 def _table_input(table: RegisteredTable, data: _Frames) -> TableInput:
@@ -86,9 +93,9 @@ def _table_input(table: RegisteredTable, data: _Frames) -> TableInput:
         case other:
             raise UnknownTableError(f"table {other}: nothing computes it")
     axes = [axis.name for axis in table.axes]
-    columns = ["contributor", *axes, *table.columns]
-    found = contributions.select(columns).sort("contributor", *axes).collect(engine="streaming")
-    return TableInput(table, found, data.families.select("contributor", *table.denominator_axes).collect())
+    found = contributions.select("contributor", *axes, *table.columns).sort("contributor", *axes)
+    families = data.families.select("contributor", *table.denominator_axes).sort("contributor")
+    return TableInput(table, *pl.collect_all([found, families], engine="streaming"))
 
 
 def _characteristics(data: _Frames) -> pl.LazyFrame:
