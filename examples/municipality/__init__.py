@@ -1,0 +1,1 @@
+"""The synthetic municipality: a seeded generator of source extracts, and the truth behind them."""
