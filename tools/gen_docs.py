@@ -7,16 +7,24 @@ fails when a committed page is stale.
 from __future__ import annotations
 
 import ast
+import inspect
+import json
+import re
 import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2 as d
 from grpc_tools import protoc
+from pydantic.fields import FieldInfo
 
+from linker.settings import LinkerSettings
+from pseudonymizer.settings import PseudonymizerSettings
+from servicekit.settings import ServerSettings
 from tools.data_dictionary import dictionary_da, dictionary_en
 from tools.markdown import NOTE, table
 
@@ -84,8 +92,8 @@ def access() -> Iterator[str]:
     yield "# Who may call what"
     yield NOTE
     yield (
-        "What is not listed is refused. A name stands for one certificate, `*` for any other of the role. The pseudonymizer "
-        "asks its policy (domains, grants, budgets) besides."
+        "What is not listed is refused. A name stands for one certificate, `*` for any other of the role. The "
+        "pseudonymizer asks its policy (domains, grants, budgets) besides."
     )
     for service in ("pseudonymizer", "linker"):
         yield f"\n## {service}\n"
@@ -112,33 +120,41 @@ def settings() -> Iterator[str]:
         "A TOML file given with `--config`; each can be overridden by the environment variable `KINLINK_` and its name "
         "in capitals. Relative paths are relative to the file. An unknown setting stops the start."
     )
-    for title, module in (("both services", "servicekit"), ("pseudonymizer", "pseudonymizer"), ("linker", "linker")):
+    shared = set(ServerSettings.model_fields)
+    for title, cls, left_out in (
+        ("both services", ServerSettings, set()),
+        ("pseudonymizer", PseudonymizerSettings, shared),
+        ("linker", LinkerSettings, shared),
+    ):
         yield f"\n## {title}\n"
-        yield from table(("setting", "type", "default", "meaning"), _fields(ROOT / "services" / module / "settings.py"))
+        notes = _notes(Path(inspect.getfile(cls)))
+        fields = {name: field for name, field in cls.model_fields.items() if name not in left_out}
+        rows = ((f"`{name}`", _default(field), notes.get(name, "")) for name, field in fields.items())
+        yield from table(("setting", "default", "meaning"), rows)
 
 
-def _fields(path: Path) -> Iterator[tuple[str, str, str, str]]:
-    """Yield the annotated fields of the settings class in `path`, with the string after each."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    (body,) = [node.body for node in classes if any("Settings" in ast.unparse(base) for base in node.bases)]
-    for node, after in zip(body, [*body[1:], None], strict=True):
-        if not isinstance(node, ast.AnnAssign):
-            continue
-        note = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
-        yield f"`{ast.unparse(node.target)}`", f"`{ast.unparse(node.annotation)}`", _default(node.value), _comment(note)
+def _notes(path: Path) -> dict[str, str]:
+    """Return the string that stands after each annotated field of the classes in `path`."""
+    notes = {}
+    for cls in ast.parse(path.read_text(encoding="utf-8")).body:
+        body = cls.body if isinstance(cls, ast.ClassDef) else []
+        for node, after in pairwise(body):
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+            ):
+                notes[ast.unparse(node.target)] = _comment(after.value.value)
+    return notes
 
 
-def _default(value: ast.expr | None) -> str:
-    if isinstance(value, ast.Call):
-        value = next((k.value for k in value.keywords if k.arg == "default"), None)
-    if value is None:
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
         return "required"
-    text = ast.unparse(value)
-    number = ast.parse(text.replace("_", ""), mode="eval")
-    if isinstance(number.body, ast.BinOp):
-        return f"`{eval(compile(number, text, 'eval'), {})}`"  # noqa: S307 - arithmetic of our own constants
-    return f"`{text}`"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, Path):
+        return "the shipped file" if value.is_absolute() else f"`{value}`"
+    return f"`{json.dumps(value)}`" if value not in (None, "", {}) else "none"
 
 
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
@@ -155,6 +171,7 @@ def main() -> None:
     stale = []
     for name, page in PAGES.items():
         text = "\n".join(page()).replace(f"\n{NOTE}\n", f"\n\n{NOTE}\n\n").rstrip() + "\n"
+        text = re.sub(r"\n{3,}", "\n\n", text)
         path = OUT / name
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue

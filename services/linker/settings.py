@@ -36,18 +36,23 @@ class LinkerSettings(ServerSettings):
     pseudonymizer_name: str = ""
     """The name that its certificate holds, where it is not the host dialled."""
     client_certificate: Path
-    client_key: Path
     """Who this linker is to the pseudonymizer: the certificate of spiffe://…/linker/<name>."""
+    client_key: Path
+    """Its key."""
     abandoned_after_days: float = Field(default=7, gt=0)
     """How long an unfinished delivery waits to be resumed."""
     max_delivery_rows: int = Field(default=200_000_000, ge=1)
+    """Rows of one delivery; more are refused."""
     max_delivery_chunks: int = Field(default=100_000, ge=1)
+    """Chunks of one delivery; more are refused."""
     max_open_deliveries: int = Field(default=16, ge=1)
     """Unfinished deliveries that a source may have."""
     access: Path = _HERE / "access.toml"
+    """Who may call what; the controller may set a file of his own, as with the next two."""
     registry: Path = _HERE / "registry.toml"
+    """The closed list of tables."""
     disclosure: Path = _HERE / "disclosure.toml"
-    """The shipped files, unless the controller sets his own."""
+    """The disclosure policy."""
 
     @property
     def suite_numbers(self) -> frozenset[int]:

@@ -28,9 +28,13 @@ class ServerSettings(BaseSettings):
     listen: str = "127.0.0.1:0"
     """host:port; port 0 takes a free one, which the line `ready <address>` names."""
     certificate: Path
+    """PEM; read again when the file changes, as the next two are."""
     key: Path
+    """PEM, without a passphrase."""
     ca: Path
+    """PEM; who may sign callers' certificates."""
     trust_domain: str = Field(min_length=1)
+    """The first part of callers' URI names: spiffe://<trust domain>/<role>/<name>."""
     deny_list: Path | None = None
     """Serial numbers and URIs that are refused, one a line; read again when it changes."""
     database_url: SecretStr
@@ -40,7 +44,9 @@ class ServerSettings(BaseSettings):
     health_listen: str = ""
     """host:port of a health service without TLS, for probes that cannot present a certificate. Empty: none."""
     max_message_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024, le=64 * 1024 * 1024)
+    """The largest message that is taken."""
     threads: int = Field(default=32, ge=1, le=1024)
+    """Calls served at once; as many again wait, and more are turned away."""
     drain_s: float = Field(default=20.0, ge=0)
     """How long calls under way may go on after SIGTERM."""
 

@@ -82,7 +82,17 @@ REFUSED: list[tuple[str, str, dict[str, str], str]] = [
         {"replicas": "3", "database.urlSecret.name": '"db"'},
         "replicas is 3, but Delta tables on local disk allow one",
     ),
-    ("linker", "production", {"store.url": '""'}, "replicas is 2, but Delta tables on local disk allow one"),
+    ("linker", "production", {"replicas": "2", "store.url": '""'}, "replicas is 2, but Delta tables on local disk"),
+    ("linker", "production", {"replicas": "2"}, "replicas is 2, but this version's linker is one process"),
+    (
+        "linker",
+        "production",
+        {"store.options": '{"aws_secret_access_key": "x"}'},
+        "invalid propertyName 'aws_secret_access_key'",
+    ),
+    ("linker", "embedded", {"config.municipality": "0"}, "at '/config/municipality'"),
+    ("linker", "embedded", {"config.suites": '["kinlink-v1", "synthetic"]'}, "at '/config/suites': maxItems"),
+    ("linker", "embedded", {"clientTls.secretName": '""'}, "at '/clientTls/secretName'"),
     ("linker", "embedded", {"store.url": '"file:///tmp/x"'}, "at '/store/url'"),
     ("linker", "embedded", {"config.pseudonymizer": '""'}, "at '/config/pseudonymizer'"),
     ("linker", "production", {"tls.secretName": '""'}, "at '/tls/secretName'"),
@@ -174,7 +184,8 @@ def test_every_mount_has_its_volume(render: Render, chart: str, values: str) -> 
     assert claims | volumes == mounts.keys()
     writable = {m["mountPath"] for m in mounts.values() if not m.get("readOnly")}
     assert writable == {"/var/lib/kinlink", "/tmp"}  # noqa: S108
-    assert claims == ({"state"} if values == "embedded" else set())
+    keeps_state = values == "embedded" or chart == "linker"
+    assert claims == ({"state"} if keeps_state else set())
 
 
 @every_case

@@ -11,13 +11,17 @@ from typing import Any
 
 import pytest
 
+from linker.settings import LinkerSettings
 from pseudonymizer.policy import Policy
 from pseudonymizer.settings import PseudonymizerSettings
 from servicekit.certificates import DenyList, PeerCertificate
+from servicekit.settings import ServerSettings
 from tests.deploy.conftest import ROOT, Manifest, Render
 from tests.deploy.test_charts import every, every_case, pod
 
-CLASSES = {"pseudonymizer": PseudonymizerSettings}
+CLASSES: dict[str, type[ServerSettings]] = {"pseudonymizer": PseudonymizerSettings, "linker": LinkerSettings}
+
+STOPPING_S = 35  # a run stops within 30 s, before calls are drained
 
 
 def files(manifests: list[Manifest], suffix: str) -> dict[str, str]:
@@ -45,7 +49,7 @@ def test_settings_class_accepts_the_configuration(
     path = tmp_path / "config.toml"
     path.write_text(files(manifests, "-config")["config.toml"], encoding="utf-8")
     settings = CLASSES[chart].load(path)
-    assert settings.drain_s < pod(manifests)["terminationGracePeriodSeconds"]
+    assert 0 < settings.drain_s <= pod(manifests)["terminationGracePeriodSeconds"] - STOPPING_S
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert settings.listen == f"0.0.0.0:{ports['grpc']}"
     assert settings.health_listen == f"0.0.0.0:{ports['health']}"
@@ -93,3 +97,18 @@ def test_deny_list_denies_whom_it_names(render: Render, chart: str, tmp_path: Pa
 def certificate(serial: str, uri: str) -> PeerCertificate:
     """Return a certificate as identity sees it, long valid."""
     return PeerCertificate(serial, (uri,), datetime(2100, 1, 1, tzinfo=UTC))
+
+
+def test_linker_takes_the_store_and_the_controllers_files(render: Render, tmp_path: Path) -> None:
+    """An object store is set with its options, and a file of the controller's own stands beside the settings."""
+    policy = (ROOT / "services" / "linker" / "disclosure.toml").read_text(encoding="utf-8")
+    config = files(render("linker", "production", {"files.disclosure": json.dumps(policy)}), "-config")
+    values = tomllib.loads(config["config.toml"])
+    assert values["store_url"] == "s3://kinlink-familie/tables"
+    assert values["store_options"] == {
+        "aws_region": "eu-north-1",
+        "aws_endpoint_url": "https://store.kommune.example",
+    }
+    assert values["disclosure"] == "/etc/kinlink/disclosure.toml"
+    assert "registry" not in values
+    assert tomllib.loads(config["disclosure.toml"]) == tomllib.loads(policy)

@@ -27,22 +27,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* "true" when the service keeps anything on its own disk. */}}
-{{- define "kinlink.localState" -}}
-{{- if or (not .Values.database.urlSecret.name) (eq (include "kinlink.localData" .) "true") -}}
-true
-{{- else -}}
-false
-{{- end -}}
-{{- end -}}
-
 {{/* Refuse what would lose or split state. */}}
 {{- define "kinlink.refusals" -}}
 {{- if and (gt (int .Values.replicas) 1) (not .Values.database.urlSecret.name) -}}
 {{- fail (printf "replicas is %d, but SQLite allows one: set database.urlSecret to a PostgreSQL URL, or replicas to 1" (int .Values.replicas)) -}}
 {{- end -}}
 {{- if and (gt (int .Values.replicas) 1) (eq (include "kinlink.localData" .) "true") -}}
-{{- fail (printf "replicas is %d, but Delta tables on local disk allow one: set store.url to s3:// or abfss://, or replicas to 1" (int .Values.replicas)) -}}
+{{- fail (printf "replicas is %d, but Delta tables on local disk allow one: set replicas to 1" (int .Values.replicas)) -}}
+{{- end -}}
+{{- with include "kinlink.oneOnly" . -}}
+{{- if gt (int $.Values.replicas) 1 -}}
+{{- fail (printf "replicas is %d, but %s: set replicas to 1" (int $.Values.replicas) .) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -63,6 +59,6 @@ otlp_endpoint = {{ . | quote }}
 {{- end }}
 max_message_bytes = {{ int64 .Values.config.maxMessageBytes }}
 threads = {{ int .Values.config.threads }}
-# Ends before the kubelet stops waiting.
-drain_s = {{ sub (int .Values.terminationGracePeriodSeconds) 5 }}
+# A linkage run may first take 30 s to stop; both end before the kubelet stops waiting.
+drain_s = {{ sub (int .Values.terminationGracePeriodSeconds) 35 }}
 {{- end -}}

@@ -6,9 +6,49 @@
 {{- if .Values.store.url -}}false{{- else -}}true{{- end -}}
 {{- end -}}
 
+{{/* Unfinished deliveries are kept on disk in any case, to be resumed. */}}
+{{- define "kinlink.localState" -}}true{{- end -}}
+
+{{- define "kinlink.oneOnly" -}}
+this version's linker is one process (runs and readers' snapshots are held in it)
+{{- end -}}
+
 {{- define "kinlink.configFiles" -}}
 config.toml: |
   {{- include "kinlink.serverConfig" . | nindent 2 }}
+  purpose = {{ .Values.config.purpose | quote }}
+  municipality = {{ int .Values.config.municipality }}
+  suites = {{ .Values.config.suites | toJson }}
+  pseudonymizer = {{ .Values.config.pseudonymizer | quote }}
+  client_certificate = "/run/kinlink/client/tls.crt"
+  client_key = "/run/kinlink/client/tls.key"
+  staging = "/var/lib/kinlink/staging"
+  {{- if .Values.store.url }}
+  store_url = {{ .Values.store.url | quote }}
+  {{- with .Values.store.options }}
+  store_options = { {{- range $i, $key := keys . | sortAlpha }}{{ if $i }},{{ end }} {{ $key }} = {{ get $.Values.store.options $key | quote }}{{ end }} }
+  {{- end }}
+  {{- else }}
+  store = "/var/lib/kinlink/store"
+  {{- end }}
+  {{- range $name := list "access" "disclosure" "registry" }}
+  {{- if get $.Values.files $name }}
+  {{ $name }} = "/etc/kinlink/{{ $name }}.toml"
+  {{- end }}
+  {{- end }}
+{{- range $name := list "access" "disclosure" "registry" }}
+{{- with get $.Values.files $name }}
+{{ $name }}.toml: |
+  {{- . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "kinlink.envFrom" -}}
+{{- with .Values.store.credentialsSecret -}}
+- secretRef:
+    name: {{ . }}
+{{- end -}}
 {{- end -}}
 
 {{- define "kinlink.env" -}}
@@ -23,5 +63,15 @@ config.toml: |
 {{- end -}}
 {{- end -}}
 
-{{- define "kinlink.mounts" -}}{{- end -}}
-{{- define "kinlink.volumes" -}}{{- end -}}
+{{- define "kinlink.mounts" }}
+- name: client
+  mountPath: /run/kinlink/client
+  readOnly: true
+{{- end -}}
+
+{{- define "kinlink.volumes" }}
+- name: client
+  secret:
+    secretName: {{ .Values.clientTls.secretName }}
+    defaultMode: 0440
+{{- end -}}

@@ -5,6 +5,14 @@
 {{/* All its state is in the database. */}}
 {{- define "kinlink.localData" -}}false{{- end -}}
 
+{{- define "kinlink.localState" -}}
+{{- if .Values.database.urlSecret.name -}}false{{- else -}}true{{- end -}}
+{{- end -}}
+
+{{- define "kinlink.oneOnly" -}}{{- end -}}
+
+{{- define "kinlink.envFrom" -}}{{- end -}}
+
 {{- define "kinlink.configFiles" -}}
 config.toml: |
   {{- include "kinlink.serverConfig" . | nindent 2 }}
