@@ -44,7 +44,7 @@ def _serve(config: Path) -> None:
     settings = PseudonymizerSettings.load(config)
     policy = Policy.load(settings.policy)
     ristretto255.self_test()
-    telemetry.setup(settings, "pseudonymizer")
+    observed = telemetry.setup(settings, "pseudonymizer")
     engine = database.engine(settings.database_url)
     database.migrate(engine, "pseudonymizer")
     audit = AuditLog(engine)
@@ -61,6 +61,7 @@ def _serve(config: Path) -> None:
             audit,
             audited_per_message=server.rpcs_of((SERVICE,)),
         )
+    observed.flush()
 
 
 if __name__ == "__main__":

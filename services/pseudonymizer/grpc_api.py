@@ -23,7 +23,7 @@ class PseudonymisationApi(PseudonymisationServiceServicer):
         """Serve `doors`."""
         self._doors = doors
 
-    def Evaluate(  # noqa: N802
+    def Evaluate(
         self, request_iterator: Iterator[pb.EvaluateRequest], _context: grpc.ServicerContext
     ) -> Iterator[pb.EvaluateResponse]:
         """See the proto."""
@@ -33,7 +33,7 @@ class PseudonymisationApi(PseudonymisationServiceServicer):
             )
             yield pb.EvaluateResponse(key=_ref(key), elements=elements)
 
-    def Pseudonymise(  # noqa: N802
+    def Pseudonymise(
         self, request_iterator: Iterator[pb.PseudonymiseRequest], _context: grpc.ServicerContext
     ) -> Iterator[pb.PseudonymiseResponse]:
         """See the proto."""
@@ -43,7 +43,7 @@ class PseudonymisationApi(PseudonymisationServiceServicer):
             )
             yield pb.PseudonymiseResponse(key=_ref(key), elements=elements)
 
-    def Convert(  # noqa: N802
+    def Convert(
         self, request_iterator: Iterator[pb.ConvertRequest], _context: grpc.ServicerContext
     ) -> Iterator[pb.ConvertResponse]:
         """See the proto."""

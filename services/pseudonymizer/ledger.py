@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 
+from opentelemetry import metrics
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,6 +22,10 @@ from servicekit.audit import AuditEntry, AuditLog
 from servicekit.budget import Budget
 from servicekit.errors import ServiceError, UnavailableError
 from servicekit.identity import Caller, request_id
+
+_elements = metrics.get_meter("pseudonymizer").create_counter(
+    "kinlink.pseudonymizer.elements", "{element}", "Elements answered, by caller's domain and kind."
+)
 
 
 @dataclass(slots=True)
@@ -52,6 +57,8 @@ class Message:
             UnavailableError: the database cannot be written.
         """
         self.ledger.reserve(self.entry, limit, keep=True)
+        labels = {"kinlink.domain": self.entry.subject, "kinlink.kind": self.entry.kind}
+        _elements.add(self.entry.count, {"kinlink.caller": limit.caller, **labels})
 
 
 class Ledger:
@@ -88,6 +95,4 @@ class Ledger:
                     return
                 self._audit.append(entry, connection)
         except SQLAlchemyError as error:
-            self._audit.on_failure()
-            message = "the audit log cannot be written; try again later"
-            raise UnavailableError(message, "AUDIT_UNAVAILABLE") from error
+            raise UnavailableError("the budget cannot be counted; try again later", "BUDGET_UNAVAILABLE") from error
