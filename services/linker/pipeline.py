@@ -22,6 +22,7 @@ import polars as pl
 import sqlalchemy as sa
 import structlog
 
+from linker.disclosure.cells import ContributionError
 from linker.disclosure.gate import protect
 from linker.disclosure.policy import Policy
 from linker.disclosure.release import Release
@@ -37,11 +38,14 @@ from linker.store.releases import Releases
 from linker.store.runs import Stage
 from linker.store.snapshots import PinnedSnapshot, Snapshots
 from linker.store.tables import facts
+from linker.tables import target_groups
 from linker.tables.catalogue import CatalogueError
+from linker.tables.contributions import table_inputs
 from linker.tables.coverage import coverage
 from linker.tables.registry import RegisteredTable
 from linker.tables.services import family_services
 from linker.tables.spending import family_spending
+from linker.tables.target_groups import TargetGroupError
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.errors import PreconditionError
 
@@ -69,7 +73,9 @@ class LinkagePipeline:
 
         Raises:
             KinlinkError: the pseudonymizer is away, or refuses.
-            PreconditionError: CATALOGUE_CONTRADICTORY, rows of a service differ; names the service codes.
+            PreconditionError: CATALOGUE_CONTRADICTORY, rows of a service differ; TARGET_GROUP_UNDEFINED, a
+                target group asks for a service or flag that the catalogue does not have; CODE_NOT_REGISTERED, facts have a code that the
+                registry's axes do not. All name codes.
         """
         with self.connect() as converter:
             convert_all(self.store, converter, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))
@@ -79,6 +85,10 @@ class LinkagePipeline:
                 snapshot = pinned.snapshot.number
         except CatalogueError as error:
             raise PreconditionError(str(error), "CATALOGUE_CONTRADICTORY") from error
+        except ContributionError as error:
+            raise PreconditionError(str(error), "CODE_NOT_REGISTERED") from error
+        except TargetGroupError as error:
+            raise PreconditionError(str(error), "TARGET_GROUP_UNDEFINED") from error
         finally:
             self.store.purge()
 
@@ -129,9 +139,6 @@ class LinkagePipeline:
     def _tables(
         self, known: Mapping[str, pl.LazyFrame], members: pl.DataFrame, reference_date: date, year: int, report: Report
     ) -> list[TableInput]:
-        from linker.tables import target_groups
-        from linker.tables.contributions import table_inputs
-
         postings, spells, catalogue = known["postings"], known["spells"], known["catalogue"]
         people = members.lazy()
         groups = sorted({table.target_group for table in self.registry if table.target_group})

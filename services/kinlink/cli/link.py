@@ -45,7 +45,7 @@ def run(
         str, typer.Option(help="A UUID of your own; the same again resumes the run.", show_default=False)
     ] = "",
     config: ConfigOption = None,
-) -> int:
+) -> None:
     """Start a linkage run and follow it to its end. Interrupting the command does not stop the run."""
     day = reference_date.date()
     if day.day != 1:
@@ -61,8 +61,9 @@ def run(
     _show(last)
     if last.state in ("interrupted", "running"):
         _resume_hint(last, config)
-        return ExitCode.UNAVAILABLE
-    return ExitCode.OK if last.state == "succeeded" else ExitCode.CONFLICT
+        raise typer.Exit(ExitCode.UNAVAILABLE)
+    if last.state != "succeeded":
+        raise typer.Exit(ExitCode.CONFLICT)
 
 
 def status(
