@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -40,14 +40,14 @@ def make_certificates(
     out: Path,
     names: Sequence[str] = DEFAULT_NAMES,
     *,
-    days: float = 7,
+    days: int = 7,
     trust_domain: str = "kinlink.test",
-    now: datetime | None = None,
+    expired: Collection[str] = (),
 ) -> list[Path]:
     """Write `ca.pem`, and `<role>-<name>.pem` and `.key` for each of `names` ("role/name") and both services.
 
-    `now` is when they begin to hold; with `days` of 0 or less, or a `now` long past, they have expired already.
-    Returns the certificate files.
+    Those of `names` that are in `expired` ended yesterday: for trying what happens then. Returns the certificate
+    files.
 
     Raises:
         ValueError: a name is not of the form role/name.
@@ -55,20 +55,22 @@ def make_certificates(
     if wrong := [name for name in names if name.count("/") != 1 or not all(name.split("/"))]:
         raise ValueError(f"expected role/name: {', '.join(wrong)}")
     out.mkdir(parents=True, exist_ok=True)
-    begins = (now or datetime.now(UTC)) - timedelta(minutes=5)  # clocks differ
-    ends = begins + timedelta(days=days, minutes=5)
+    now = datetime.now(UTC)
+    begins = now - timedelta(minutes=5)  # clocks differ
+    ends = now + timedelta(days=days)
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"kinlink development CA {trust_domain}")])
     ca = _ca(ca_key, ca_name, trust_domain, begins, ends)
     written = [_write(out / "ca.pem", ca.public_bytes(serialization.Encoding.PEM), 0o644)]
     for name in dict.fromkeys((*names, *(f"service/{service}" for service in SERVICES))):
         key = ec.generate_private_key(ec.SECP256R1())
+        late = timedelta(days=days + 1 if name in expired else 0)
         certificate = (
             _leaf(name, key.public_key(), trust_domain)
             .issuer_name(ca_name)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(begins)
-            .not_valid_after(ends)
+            .not_valid_before(begins - late)
+            .not_valid_after(ends - late)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
             .sign(ca_key, hashes.SHA256())
         )

@@ -25,7 +25,11 @@ def serve(tmp_path: Path, certificates: Path) -> Iterator[Callable[..., running.
     started: list[running.Served] = []
 
     def start(register: Callable[[grpc.Server], None], services: list[str], access: str, **more: Any) -> running.Served:
-        started.append(running.start(tmp_path, certificates, register, services, access, **more))
+        folder = tmp_path / f"server-{len(started)}"
+        folder.mkdir()
+        started.append(
+            running.start(folder, more.pop("certificates", certificates), register, services, access, **more)
+        )
         return started[-1]
 
     yield start

