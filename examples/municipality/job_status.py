@@ -1,7 +1,7 @@
 """Writes momentum's weeks, and the consents of a project.
 
-Job status by ISO week of 2015 (53 weeks) for adults of families with children who had a benefit, the last 13 weeks of 2014 and,
-for those whose benefit is old enough, week 53 of 2009. Each adult is a two-state chain: in work or not.
+Job status by ISO week of 2015 (53 weeks) for adults of families with children who had a benefit, the last 13 weeks of
+2014 and, for those whose benefit is old enough, week 53 of 2009. Each adult is a two-state chain: in work or not.
 """
 
 from __future__ import annotations
@@ -67,8 +67,7 @@ def momentum(
         "status",
         pl.Series("virksomhedsrettet", np.where(rng.random(len(rows)) < 0.04, "J", "N")),
     )
-    # Weeks without a number would be the same line: keep one of each.
-    write_csv(with_duplicates(lines.unique(maintain_order=True), rng), folder / "momentum_uger.csv")
+    write_csv(with_duplicates(lines, rng), folder / "momentum_uger.csv")
     return pl.DataFrame(shares, schema=["group", "week", "in_work", "persons"], orient="row")
 
 

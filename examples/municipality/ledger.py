@@ -1,9 +1,9 @@
 """Turns events into the rows of the source systems' books, spoils some identifiers, and scales the amounts.
 
-1. Four frames: `spells` (priced), `postings` (prisme, sundhed, kultur), `benefits` (ky rows) and, elsewhere, job status.
-   `unit` is a relative price until `scale` makes it øre.
-2. Link-breaking dirt is chosen before costs are scaled, and never hits a row marked `kept` nor a family's first row of a
-   service in 2014: no counted service loses its only evidence.
+1. Three frames: `spells` (priced), `postings` (prisme, sundhed, kultur) and `benefits` (ky rows).
+   `unit` is a relative price until `price` makes it øre.
+2. Link-breaking dirt is chosen before costs are scaled, and never hits a row marked `kept` nor a family's first row of
+   a service in 2014: no counted service loses its only evidence.
 3. Then amounts are scaled, per group (target, others) and component, so that what links *exactly* meets the calibrated
    kroner a family. What does not link comes on top.
 """
@@ -50,7 +50,7 @@ def _uses_of(events: Events, extracts: tuple[str, ...]) -> dict[str, npt.NDArray
 
 
 def spells(events: Events, people: People, rng: np.random.Generator) -> pl.DataFrame:
-    """Priced spells, none before birth; one in 25 of the institutions' is split, and one in four of those halves overlap by ten days."""
+    """Priced spells, none before birth. One in 25 of the institutions' is split; a quarter of those overlap by ten days."""
     uses = _uses_of(events, SPELL_EXTRACTS)
     n = len(uses["person"])
     price = np.array([BY_SERVICE[service].price for service in uses["service"].tolist()], dtype=np.float64)
@@ -71,7 +71,7 @@ def spells(events: Events, people: People, rng: np.random.Generator) -> pl.DataF
 
 
 def postings(events: Events, rng: np.random.Generator) -> pl.DataFrame:
-    """Postings in 2014 by month, with refunds of BIF's offers, reversals, and what belongs to other years or dransts."""
+    """Postings in 2014 by month, with refunds of BIF's offers, reversals, and other years and dransts."""
     uses = _uses_of(events, ("prisme", "sundhed", "kultur"))
     times = np.array([BY_SERVICE[service].postings for service in uses["service"].tolist()], dtype=np.int64)
     price = np.array([BY_SERVICE[service].price for service in uses["service"].tolist()], dtype=np.float64)
@@ -149,7 +149,8 @@ def benefits(events: Events, rng: np.random.Generator) -> pl.DataFrame:
         which = np.flatnonzero(until > from_)
         share = (until - from_).astype(np.int64) / (after - first).astype(np.int64)
         blocks.append(_benefit_rows(periods, which, from_, until, price * share))
-    rows = pl.concat(blocks)
+    # What has no amount is left alone: two blank numbers would make two equal lines.
+    rows = pl.concat(blocks).with_columns(kept=pl.col("kept") | (pl.col("unit") == 0.0))
     in_year = (rows["end"].to_numpy() > YEAR_START) & (rows["start"].to_numpy() < YEAR_END)
     return rows.with_columns(
         pl.Series("in_year", in_year),

@@ -1,7 +1,7 @@
 """Draws what everybody outside the target group has, so that none of it qualifies.
 
-1. A family has a social case (4 %), or an adult with support (9 %), or neither; never both, so that only the planted near
-   misses come close. Those, and families that they need, get ordinary services only.
+1. A family has a social case (4 %), or an adult with support (9 %), or neither; never both, so that only the planted
+   near misses come close. Those, and families that they need, get ordinary services only.
 2. Adults of a family with a case may be on support that the third criterion does not ask for.
 3. Persons outside families with children have some of it too: they must not be counted.
 """

@@ -100,7 +100,7 @@ def spouses_elsewhere(families: Families, people: People, rng: np.random.Generat
 
 
 def free_for_relatives(families: Families, people: People, at_least: float) -> Ints:
-    """Families where one more adult relative changes nothing: adult old enough, no cohabiting couple, nobody extra yet."""
+    """Families that one more adult relative leaves as they are: adult old enough, not cohabiting, nobody extra yet."""
     crowded = np.zeros(people.n_households, np.bool_)
     crowded[people.household[(people.role > CHILD) & (people.household != NONE)]] = True
     old_enough = people.birth[families.adult] <= REFERENCE_DATE - np.timedelta64(int(at_least * 365.25), "D")
@@ -149,7 +149,7 @@ def relatives(families: Families, people: People, rng: np.random.Generator) -> N
 
 
 def childless(people: People, n: int, residents: int | None, rng: np.random.Generator) -> None:
-    """Add `n` households without children, or, given `residents`, as many as fill the city to that number of persons."""
+    """Add `n` households without children, or, given `residents`, as many as fill the city to that many persons."""
     if residents is not None:
         living_here = np.count_nonzero(people.is_resident())
         missing = residents - living_here

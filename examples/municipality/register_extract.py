@@ -73,7 +73,7 @@ def _record(record: str, pnr: Texts, *parts: Any, sequence: int = 0) -> pl.DataF
     return lines.select("pnr", pl.lit(record).alias("record"), pl.lit(sequence).alias("sequence"), "line")
 
 
-def _referred(people: People, numbers: Numbers, to: npt.NDArray[np.int64], who: npt.NDArray[np.int64]) -> Texts:
+def _referred(numbers: Numbers, to: npt.NDArray[np.int64], who: npt.NDArray[np.int64]) -> Texts:
     """The number that `who` is registered with as having for `to`; every other one has the former number still."""
     target = np.maximum(to[who], 0)
     former = numbers.former[target]
@@ -91,9 +91,9 @@ def write(people: People, numbers: Numbers, folder: Path, rng: np.random.Generat
     status = np.char.zfill(people.status[who].astype("U2"), 2)
     sex = np.where(people.sex[who] == MALE, "M", "K")
     uncertain = np.where(rng.random(len(who)) < 0.002, "*", " ")
-    mother = _referred(people, numbers, people.mother, who)
-    father = _referred(people, numbers, people.father, who)
-    spouse = _referred(people, numbers, people.spouse, who)
+    mother = _referred(numbers, people.mother, who)
+    father = _referred(numbers, people.father, who)
+    spouse = _referred(numbers, people.spouse, who)
     blank = np.full(len(who), " " * 10)
     parts = [
         _record(

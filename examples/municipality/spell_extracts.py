@@ -129,5 +129,4 @@ def ky(benefits: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.Gene
         pl.col("gross_ore").alias("BRUTTO"),
         pl.col("refund_ore").alias("REFUSION"),
     )
-    lines = lines.with_columns(pl.col("VISITATION").replace("", None))
     write_csv(with_duplicates(lines, rng), folder / "ydelser_ky.csv")

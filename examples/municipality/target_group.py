@@ -18,7 +18,7 @@ from examples.municipality.people import CHILD, NONE, Families, Ints, People
 from examples.municipality.profiles import CRITERION, PROFILES, catalogue
 
 _INDEX = {profile.service: at for at, profile in enumerate(PROFILES)}
-_DEPARTMENT = np.array([catalogue()[profile.service].department for profile in PROFILES])
+_department_of = np.array([catalogue()[profile.service].department for profile in PROFILES])
 _CASE = np.array(["social_child_case" in catalogue()[profile.service].flags for profile in PROFILES])
 _WEIGHT = np.array([profile.weight for profile in PROFILES])
 _N_EXACT, _N_SPLIT = 6, 8
@@ -50,19 +50,19 @@ def services_of(
     if departments == 5:
         in_use += ["SUF", "KFF"]
     elif departments == 4:
-        room = [extra for extra in ("SUF", "KFF") if (possible & (_DEPARTMENT == extra)).any()]
+        room = [extra for extra in ("SUF", "KFF") if (possible & (_department_of == extra)).any()]
         in_use.append(str(rng.choice(room)))
     chosen = [_INDEX[benefit]]
     chosen += _pick(possible & _CASE, 1, rng)
     for department in in_use:
         if department not in {"BIF", "SOF"}:
-            chosen += _pick(possible & (_DEPARTMENT == department), 1, rng)
-    rest = possible & np.isin(_DEPARTMENT, in_use)
+            chosen += _pick(possible & (_department_of == department), 1, rng)
+    rest = possible & np.isin(_department_of, in_use)
     rest[chosen] = False
     return chosen + _pick(rest, number - len(chosen), rng)
 
 
-def _criterion(families: Families, people: People, events: Events, rng: np.random.Generator) -> tuple[list[str], Ints]:
+def _criterion(families: Families, events: Events, rng: np.random.Generator) -> tuple[list[str], Ints]:
     """Write each family's benefit of the third criterion and its year on support; return benefit and who has it."""
     n = int(families.is_target.sum())
     benefit = [str(service) for service in rng.choice(list(CRITERION), size=n, p=[0.66, 0.2, 0.14])]
@@ -94,7 +94,7 @@ def _criterion(families: Families, people: People, events: Events, rng: np.rando
 def write(families: Families, people: People, events: Events, rng: np.random.Generator) -> None:
     """Write all events of the target group."""
     n = int(families.is_target.sum())
-    benefit, recipient = _criterion(families, people, events, rng)
+    benefit, recipient = _criterion(families, events, rng)
     dealt = _cells_by_family(families, rng)
     members = np.flatnonzero((people.family != NONE) & (people.family < n))
     fits = eligibility(ages(people, members), people.role[members] == CHILD)
@@ -109,7 +109,7 @@ def write(families: Families, people: People, events: Events, rng: np.random.Gen
             if PROFILES[at].who in {"adult", "any"} or not len(have):
                 have = rng.choice(can, 1)
             _use(PROFILES[at].service, members[have], events, rng)
-        _administration(family, members[mine], recipient[family], people, events, rng)
+        _administration(members[mine], recipient[family], people, events, rng)
 
 
 def _use(service: str, who: Ints, events: Events, rng: np.random.Generator) -> None:
@@ -125,9 +125,7 @@ def _use(service: str, who: Ints, events: Events, rng: np.random.Generator) -> N
         events.use(who, service, start_of, end_of)
 
 
-def _administration(
-    family: int, members: Ints, recipient: int, people: People, events: Events, rng: np.random.Generator
-) -> None:
+def _administration(members: Ints, recipient: int, people: People, events: Events, rng: np.random.Generator) -> None:
     """Administration is never a service; every family has some."""
     child = members[people.role[members] == CHILD][:1]
     events.use([recipient], "BIF-ADM")

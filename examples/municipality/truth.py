@@ -24,7 +24,7 @@ from examples.municipality.profiles import catalogue
 def families_and_members(
     families: Families, people: People, numbers: Numbers
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """One row a family with children, one a member of it (former numbers "" for none), and one a person with a record."""
+    """One row a family with children, one a member of it ("" for no former number), one a person with a record."""
     member = np.flatnonzero(people.family != NONE)
     members = pl.DataFrame(
         {
