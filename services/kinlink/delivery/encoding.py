@@ -4,7 +4,8 @@
 2. Text that decodes but is plainly another encoding refuses it as well: UTF-8 read
    as a one-byte encoding shows as "Ã" and a sign, Windows-1252 read as Latin-1 as
    control characters.
-3. The one repair is declared, never guessed: `mojibake = "utf-8 read as latin-1"`.
+3. The one repair is declared, never guessed: `mojibake = "utf-8 read as latin-1"`. It
+   leaves sound text alone, so a delivery may mix sound and damaged files.
 4. Errors name a row and an encoding, never a character.
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +25,7 @@ MOJIBAKE = "utf-8 read as latin-1"
 _BLOCK = 1 << 20
 # "Ã" and a sign that a UTF-8 continuation byte becomes in Latin-1 or Windows-1252.
 _TWICE = re.compile("\u00c3[\u0080-\u00bf\u2020\u2026\u02dc\u2030\u0160\u02c6]")
+_SEQUENCE = re.compile("[\u00c2-\u00f4][\u0080-\u00bf]+")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _DANISH = frozenset("æøåÆØÅéÉüÜöÖäÄ§")
 
@@ -42,9 +43,10 @@ class Utf8Reader(io.RawIOBase):
         self._encoding = encoding
         self._mojibake = mojibake
         self._file: BinaryIO = path.open("rb")
-        self._decode = _decoder(encoding, mojibake)
+        self._decode = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)().decode
         self._pending = b""
         self._tail = ""
+        self._line = ""
         self._row = 1
         self.position = 0
         self.ends_with_line = True
@@ -80,6 +82,8 @@ class Utf8Reader(io.RawIOBase):
     def _text(self, block: bytes) -> str:
         try:
             text = self._decode(block, not block)
+            if self._mojibake:
+                text = self._repaired_lines(text, final=not block)
         except UnicodeError as error:
             row = self._row + block[: getattr(error, "start", 0)].count(b"\n")
             raise self._wrong_encoding(row) from None
@@ -95,34 +99,37 @@ class Utf8Reader(io.RawIOBase):
             self.ends_with_line = text.endswith("\n")
         return text
 
+    def _repaired_lines(self, text: str, *, final: bool) -> str:
+        """Return whole lines repaired; the rest waits, since a sequence may go on in the next block."""
+        text = self._line + text
+        end = len(text) if final else text.rfind("\n") + 1
+        self._line = text[end:]
+        return _repair(text[:end])
+
     def _wrong_encoding(self, row: int) -> ExtractError:
         found = guess(self._path)
-        if self._mojibake:
-            said, do = f"with mojibake = {self._mojibake!r}", "Take mojibake out of the mapping if the text is sound."
-        elif found == self._encoding:
-            said = self._encoding
+        if found == self._encoding:
             do = (
                 f'The text looks encoded twice: ask for a new extract, or set mojibake = "{MOJIBAKE}" '
                 "in the mapping to undo it."
             )
         else:
-            said = self._encoding
             do = f'It looks like {found}: set encoding = "{found}" in the mapping, or ask for a new extract.'
         return ExtractError(
-            f"{self._path.name} is not {said} text: row {row} does not decode to it. {do}", reason="WRONG_ENCODING"
+            f"{self._path.name} is not {self._encoding} text: row {row} is not of it. {do}", "WRONG_ENCODING"
         )
 
 
-def _decoder(encoding: str, mojibake: str) -> Callable[[bytes, bool], str]:
-    first = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)()
-    if not mojibake:
-        return first.decode
-    second = codecs.getincrementaldecoder("utf-8-sig")()
+def _repair(text: str) -> str:
+    """Return the text with UTF-8 sequences that were read as Latin-1 put right; sound text stays as it is."""
+    return _SEQUENCE.sub(_repaired, text)
 
-    def decode(block: bytes, final: bool) -> str:
-        return second.decode(first.decode(block, final).encode("latin-1"), final)
 
-    return decode
+def _repaired(found: re.Match[str]) -> str:
+    try:
+        return found[0].encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return found[0]
 
 
 def guess(path: Path) -> str:
