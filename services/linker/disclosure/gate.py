@@ -2,7 +2,7 @@
 
 1. Levels are chosen for all tables together (`coarsen`): a released table with margins has
    no hole, so its margins give nothing back.
-2. One live release a table and period. Recomputed alike, it stands. While the data give
+2. One live release a table and period. Recomputed alike, it stands, in its old wording. While the data give
    another content for any live table of a period, nothing new of that period is
    released, and nothing with a reference date near another live release's: differences
    between releases are not protected here.
@@ -71,7 +71,7 @@ def protect(
         else:
             produced[name] = _freeze(answer, period, reference_date)
     live = {table.table_id: table for table in history if table.period == period}
-    standing = {name for name, table in live.items() if name in produced and produced[name].digest == table.digest}
+    standing = {name for name, table in live.items() if name in produced and produced[name].says_as(table)}
     obstacle = _obstacle(live, standing, history, policy, period=period, reference_date=reference_date)
     new = {} if obstacle else {name: table for name, table in produced.items() if name not in live}
     release_id = _release_id(policy, new.values()) if new else ""
