@@ -50,7 +50,7 @@ def _uses_of(events: Events, extracts: tuple[str, ...]) -> dict[str, npt.NDArray
 
 
 def spells(events: Events, people: People, rng: np.random.Generator) -> pl.DataFrame:
-    """Priced spells, none before birth. One in 25 of the institutions' is split; a quarter of those overlap by ten days."""
+    """Priced spells, none before birth. One in 25 of the institutions' is split; a quarter overlap by ten days."""
     uses = _uses_of(events, SPELL_EXTRACTS)
     n = len(uses["person"])
     price = np.array([BY_SERVICE[service].price for service in uses["service"].tolist()], dtype=np.float64)
