@@ -69,10 +69,11 @@ class AccessTable:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise AccessTableError(f"{path.name} cannot be read as TOML") from error
-        if set(data) - {"allow"}:
+        entries = data.pop("allow", [])
+        if data or not isinstance(entries, list):
             raise AccessTableError(f"{path.name} may hold [[allow]] only")
         rules: list[Rule] = []
-        for number, entry in enumerate(data.get("allow", []), start=1):
+        for number, entry in enumerate(entries, start=1):
             try:
                 rules += _rules(entry)
             except (KeyError, TypeError, ValueError) as error:
