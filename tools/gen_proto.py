@@ -51,7 +51,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
         files = generate(fresh)
-        committed = sorted(path.relative_to(ROOT / "services") for path in (ROOT / "services").rglob("*_pb2*.py*"))
+        committed = sorted(
+            path.relative_to(ROOT / "services")
+            for path in (ROOT / "services").rglob("*_pb2*.py*")
+            if path.suffix != ".pyc"
+        )
         if "--check" in sys.argv:
             stale = [
                 str(f)
