@@ -151,18 +151,26 @@ class Stack:
         """Return the kinlink.toml of a party, for example "source/prisme"."""
         return self.folder / "clients" / party.replace("/", "-") / "kinlink.toml"
 
-    def command(self, party: str, *arguments: str | Path) -> list[str]:
-        """Return the command line of `kinlink` as this party."""
-        return [sys.executable, "-m", "kinlink.cli", "--config", str(self.client(party)), *map(str, arguments)]
+    def command(self, *arguments: str | Path) -> list[str]:
+        """Return the command line of `kinlink`."""
+        return [sys.executable, "-m", "kinlink.cli", *map(str, arguments)]
+
+    def environment(self, party: str) -> dict[str, str]:
+        """Return the environment in which `kinlink` is this party."""
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "KINLINK_CONFIG": str(self.client(party)),
+        }
 
     def run(self, party: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `kinlink` as this party and return what it said."""
         return subprocess.run(
-            self.command(party, *arguments),
+            self.command(*arguments),
             capture_output=True,
             text=True,
             check=check,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=self.environment(party),
         )
 
     def _server(self, service: str, listen: str) -> dict[str, object]:

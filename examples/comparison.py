@@ -1,0 +1,180 @@
+"""The demo's figures beside the published ones and the synthetic municipality's truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from examples.exact import Exact, family_of
+from examples.stack import Stack
+
+PUBLISHED = json.loads((Path(__file__).parent / "municipality/published.json").read_text("utf-8"))["published"]
+DEPARTMENTS = ("3", "4", "5")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One figure: what it is, what was found, what it must be, whether it is."""
+
+    label: str
+    found: str
+    expected: str
+    holds: bool
+
+
+def compare(frames: Exact, stack: Stack, municipality: Path) -> list[Line]:
+    """Compare exact frames with the truth in `municipality`, figure by figure."""
+    expected = json.loads((municipality / "truth/expected.json").read_text("utf-8"))
+    families = frames.families.with_columns(
+        target=pl.col("family_id").is_in(frames.target["family_id"].implode()),
+    )
+    return [
+        *_characteristics(families, expected),
+        *_services(frames, expected),
+        *_spending(frames, families, expected),
+        *_identity(frames, stack, municipality),
+    ]
+
+
+def _characteristics(families: pl.DataFrame, expected: dict[str, dict[str, int]]) -> list[Line]:
+    lines = []
+    for group, rows in (("target", families.filter("target")), ("others", families.filter(~pl.col("target")))):
+        found = {
+            "families": rows.height,
+            "persons": int(rows["n_persons"].sum()),
+            "adults": int(rows["n_adults"].sum()),
+            "children": int(rows["n_children"].sum()),
+            "single_providers": int(rows["single_provider"].sum()),
+        }
+        lines += [_equal(f"{group}: {name.replace('_', ' ')}", n, expected[group][name]) for name, n in found.items()]
+        share = 100 * found["single_providers"] / max(found["families"], 1)
+        children = found["children"] / max(found["families"], 1)
+        published = PUBLISHED["share_single_percent"][group], PUBLISHED["children_per_family"][group]
+        lines.append(Line(f"{group}: share single %", f"{share:.2f}", str(published[0]), round(share) == published[0]))
+        holds = round(children, 1) == published[1]
+        lines.append(Line(f"{group}: children per family", f"{children:.2f}", str(published[1]), holds))
+    return lines
+
+
+def _services(frames: Exact, expected: dict[str, dict[str, list[int]]]) -> list[Line]:
+    columns = PUBLISHED["services_by_departments"]["columns"]
+    counted = (
+        frames.services.join(frames.target, on="family_id", how="semi")
+        .group_by("family_id")
+        .agg(n=pl.struct("department", "service").n_unique(), d=pl.col("department").n_unique())
+        .with_columns(n=pl.when(pl.col("n") > 20).then(pl.lit(">20")).otherwise(pl.col("n").cast(pl.String)))
+    )
+    cells = {(d, n): count for d, n, count in counted.group_by("d", "n").len().iter_rows()}
+    published = PUBLISHED["services_by_departments"]
+    equal = sum(
+        cells.get((int(d), column), 0) == published[d][i] == expected["services_by_departments"][d][i]
+        for d in DEPARTMENTS
+        for i, column in enumerate(columns)
+    )
+    outside = counted.height - sum(cells.get((int(d), c), 0) for d in DEPARTMENTS for c in columns)
+    rows = [sum(cells.get((int(d), c), 0) for c in columns) for d in DEPARTMENTS]
+    totals = [sum(cells.get((int(d), c), 0) for d in DEPARTMENTS) for c in columns]
+    margins = sum(n == sum(published[d]) for n, d in zip(rows, DEPARTMENTS, strict=True))
+    margins += sum(n == sum(published[d][i] for d in DEPARTMENTS) for i, n in enumerate(totals))
+    n_cells = len(columns) * len(DEPARTMENTS)
+    return [
+        Line("services x departments: cells equal", f"{equal}", f"{n_cells}", equal == n_cells),
+        Line("services x departments: margins equal", f"{margins}", f"{len(columns) + 3}", margins == len(columns) + 3),
+        Line("services x departments: families outside the table", f"{outside}", "0", outside == 0),
+    ]
+
+
+def _spending(frames: Exact, families: pl.DataFrame, expected: dict[str, dict[str, dict[str, int]]]) -> list[Line]:
+    per_family: dict[str, dict[str, float]] = {}
+    lines = []
+    for group, rows in (("target", families.filter("target")), ("others", families.filter(~pl.col("target")))):
+        spending = frames.spending.join(rows, on="family_id", how="semi")
+        sums = {
+            "general": _sum(spending, pl.col("area") == "general"),
+            "special": _sum(spending, pl.col("area") == "special"),
+            "transfer": _sum(spending, pl.col("type") == "transfer"),
+            "administration": _sum(spending, pl.col("type") == "administration"),
+        }
+        truth = expected[group]["linked_ore"]
+        lines += [_equal(f"{group}: {name}, øre", sums[name], truth[name]) for name in sums]
+        per_family[group] = {name: amount / 100 / max(rows.height, 1) for name, amount in sums.items()}
+    target, others = per_family["target"], per_family["others"]
+    kr = PUBLISHED["kr_per_family"]
+    without = target["general"] + target["special"] + target["transfer"]
+    offers = target["general"] + target["special"]
+    total = without * families["target"].sum() / 1e6
+    special = kr["special_target_over_times_others"]
+    return [
+        *lines,
+        _near("target: general, kr. per family", target["general"], kr["general_target"]),
+        _near("target: transfers, kr. per family", target["transfer"], kr["transfers_target"]),
+        _near("others: general, kr. per family", others["general"], kr["general_others"]),
+        Line("target: offers, kr. per family", _kr(offers), "427.000-428.000", 427_000 < offers <= 428_000),
+        Line(
+            "target: administration, kr. per family",
+            _kr(target["administration"]),
+            "25.000-26.000",
+            25_000 < target["administration"] < 26_000,
+        ),
+        Line(
+            "target: total with administration, kr. per family",
+            _kr(without + target["administration"]),
+            "knap 600.000",
+            580_000 < without + target["administration"] < 600_000,
+        ),
+        Line("target: total without administration, mio. kr.", f"{total:.1f}", "340-350", 340 < total < 350),
+        Line(
+            "target's special area / others'",
+            f"{target['special'] / max(others['special'], 1):.1f}",
+            f"> {special}",
+            target["special"] > special * others["special"],
+        ),
+    ]
+
+
+def _identity(frames: Exact, stack: Stack, municipality: Path) -> list[Line]:
+    """Compare families person by person: the linker's target group is the truth's, and no near miss is in it."""
+    truth = pl.read_parquet(municipality / "truth/families.parquet").select("family", "target")
+    members = pl.read_parquet(municipality / "truth/members.parquet").join(truth, on="family")
+    misses = {miss["family"] for miss in json.loads((municipality / "truth/near_misses.json").read_text("utf-8"))}
+    asked = members.filter(pl.col("target") | pl.col("family").is_in(sorted(misses)))
+    found = asked.join(family_of(stack, frames, asked["cpr"].to_list()), on="cpr", how="left").with_columns(
+        in_target=pl.col("family_id").is_in(frames.target["family_id"].implode()).fill_null(value=False)
+    )
+    inside = found.filter(pl.col("target"))
+    same = inside.group_by("family").agg(one=pl.col("family_id").n_unique() == 1, all=pl.col("in_target").all())
+    near = found.filter(pl.col("family").is_in(sorted(misses)))
+    return [
+        _equal("target families formed of the same persons", int((same["one"] & same["all"]).sum()), same.height),
+        _equal("near-miss families in the target group", near.filter("in_target")["family"].n_unique(), 0),
+        _equal("near-miss families looked up", near["family"].n_unique(), len(misses)),
+    ]
+
+
+def _sum(spending: pl.DataFrame, rows: pl.Expr) -> int:
+    return int(spending.filter(rows)["amount_ore"].sum())
+
+
+def _equal(label: str, found: int, expected: int) -> Line:
+    return Line(label, _grouped(found), _grouped(expected), found == expected)
+
+
+def _near(label: str, found: float, expected: int) -> Line:
+    return Line(label, _kr(found), f"{_grouped(expected)} ± 500", abs(found - expected) <= 500)
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}".replace(",", ".")
+
+
+def _kr(amount: float) -> str:
+    return _grouped(round(amount))
+
+
+def failed(lines: Sequence[Line]) -> list[Line]:
+    """Return the lines that do not hold."""
+    return [line for line in lines if not line.holds]
