@@ -100,9 +100,13 @@ Render = Callable[..., list[Manifest]]
 def render(helm: Helm) -> Render:
     """Return `render(chart, values_file, {path: value})`: the manifests Helm makes of it."""
 
+    texts: dict[tuple[str, ...], str] = {}
+
     def rendered(chart: str, values: str, settings: Mapping[str, str] | None = None) -> list[Manifest]:
-        done = helm.run(*template_arguments(chart, values, settings or {}))
-        return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+        arguments = tuple(template_arguments(chart, values, settings or {}))
+        if arguments not in texts:
+            texts[arguments] = helm.run(*arguments).stdout
+        return [manifest for manifest in yaml.safe_load_all(texts[arguments]) if manifest]
 
     return rendered
 

@@ -90,6 +90,12 @@ REFUSED: list[tuple[str, str, dict[str, str], str]] = [
         {"store.options": '{"aws_secret_access_key": "x"}'},
         "invalid propertyName 'aws_secret_access_key'",
     ),
+    (
+        "linker",
+        "production",
+        {"store.options": '{"aws_region": "eu-north-1"}'},
+        "store.options and store.optionsSecret are both set",
+    ),
     ("linker", "embedded", {"config.municipality": "0"}, "at '/config/municipality'"),
     ("linker", "embedded", {"config.suites": '["kinlink-v1", "synthetic"]'}, "at '/config/suites': maxItems"),
     ("linker", "embedded", {"clientTls.secretName": '""'}, "at '/clientTls/secretName'"),

@@ -21,6 +21,10 @@ from tests.deploy.test_charts import every, every_case, pod
 
 CLASSES: dict[str, type[ServerSettings]] = {"pseudonymizer": PseudonymizerSettings, "linker": LinkerSettings}
 
+SECRETS = {
+    "KINLINK_DATABASE_URL": "postgresql+psycopg://kinlink@database/kinlink",
+    "KINLINK_STORE_OPTIONS": '{"aws_region": "eu-north-1"}',
+}
 STOPPING_S = 35  # a run stops within 30 s, before calls are drained
 
 
@@ -45,7 +49,7 @@ def test_settings_class_accepts_the_configuration(
     manifests = render(chart, values)
     (container,) = pod(manifests)["containers"]
     for variable in container.get("env", []):
-        monkeypatch.setenv(variable["name"], "postgresql+psycopg://kinlink@database/kinlink")
+        monkeypatch.setenv(variable["name"], SECRETS[variable["name"]])
     path = tmp_path / "config.toml"
     path.write_text(files(manifests, "-config")["config.toml"], encoding="utf-8")
     settings = CLASSES[chart].load(path)
@@ -99,16 +103,16 @@ def certificate(serial: str, uri: str) -> PeerCertificate:
     return PeerCertificate(serial, (uri,), datetime(2100, 1, 1, tzinfo=UTC))
 
 
-def test_linker_takes_the_store_and_the_controllers_files(render: Render, tmp_path: Path) -> None:
+def test_linker_takes_the_store_and_the_controllers_files(render: Render) -> None:
     """An object store is set with its options, and a file of the controller's own stands beside the settings."""
     policy = (ROOT / "services" / "linker" / "disclosure.toml").read_text(encoding="utf-8")
-    config = files(render("linker", "production", {"files.disclosure": json.dumps(policy)}), "-config")
+    options = {"aws_region": "eu-north-1", "aws_endpoint_url": "https://store.kommune.example"}
+    changes = {"files.disclosure": policy, "store.options": options, "store.optionsSecret.name": ""}
+    rendered = render("linker", "production", {path: json.dumps(value) for path, value in changes.items()})
+    config = files(rendered, "-config")
     values = tomllib.loads(config["config.toml"])
     assert values["store_url"] == "s3://kinlink-familie/tables"
-    assert values["store_options"] == {
-        "aws_region": "eu-north-1",
-        "aws_endpoint_url": "https://store.kommune.example",
-    }
+    assert values["store_options"] == options
     assert values["disclosure"] == "/etc/kinlink/disclosure.toml"
     assert "registry" not in values
     assert tomllib.loads(config["disclosure.toml"]) == tomllib.loads(policy)

@@ -44,23 +44,28 @@ config.toml: |
 {{- end }}
 {{- end -}}
 
-{{- define "kinlink.envFrom" -}}
-{{- with .Values.store.credentialsSecret -}}
-- secretRef:
-    name: {{ . }}
-{{- end -}}
-{{- end -}}
-
 {{- define "kinlink.env" -}}
-{{- with .Values.database.urlSecret -}}
-{{- if .name -}}
+{{- with .Values.database.urlSecret }}
+{{- if .name }}
 - name: KINLINK_DATABASE_URL
   valueFrom:
     secretKeyRef:
       name: {{ .name }}
       key: {{ .key }}
-{{- end -}}
-{{- end -}}
+{{- end }}
+{{- end }}
+{{- with .Values.store.optionsSecret }}
+{{- if .name }}
+{{- if $.Values.store.options }}
+{{- fail "store.options and store.optionsSecret are both set: the secret would replace the options; put them all in it" }}
+{{- end }}
+- name: KINLINK_STORE_OPTIONS
+  valueFrom:
+    secretKeyRef:
+      name: {{ .name }}
+      key: {{ .key }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "kinlink.mounts" }}

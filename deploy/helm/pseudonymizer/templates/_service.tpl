@@ -11,8 +11,6 @@
 
 {{- define "kinlink.oneOnly" -}}{{- end -}}
 
-{{- define "kinlink.envFrom" -}}{{- end -}}
-
 {{- define "kinlink.configFiles" -}}
 config.toml: |
   {{- include "kinlink.serverConfig" . | nindent 2 }}
