@@ -12,10 +12,10 @@ from typing import Any
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from linker import frames
 from linker.families.c_family import c_family_members
 from linker.families.e_family import e_family_members
-from linker.families.families import families_with_children
 from linker.families.formation import PARENTS
 from linker.families.residents import households
 from tests.properties import family_oracle as oracle
