@@ -1,14 +1,14 @@
-"""From a mapping's rules to expressions: each column's value, and what would make its row bad.
+"""From a mapping's rules to a dataset's columns, one batch at a time, and what makes its rows bad.
 
 1. Reads text columns only, named as in the extract; null is blank.
-2. A check names the extract's column, a stable reason and the form expected.
+2. A reject names the extract's column, a stable reason and the form expected.
 3. Text that leaves is code, name or category. A text in which ten digits stand as in
    a CPR number makes its row bad, whatever the mapping says.
+4. Every intermediate column is computed once and kept in the sheet: expressions that
+   nest would be computed again for each rule that reads them.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import polars as pl
 
@@ -16,6 +16,8 @@ from kinlink.delivery import identifiers, values
 from kinlink.delivery.datasets import Column, Kind, PersonKind
 from kinlink.delivery.mapping import CodeList, ColumnRule, Mapping, Text
 from kinlink.delivery.period import Period
+from kinlink.delivery.read import ROW
+from kinlink.delivery.values import Form
 
 # Day (also + 60), month, year, serial: the intake refuses the same.
 _CPR_IN_TEXT = r"(?:^|[^0-9])(?:0[1-9]|[12]\d|3[01]|6[1-9]|[78]\d|9[01])(?:0[1-9]|1[0-2])\d{2}[- ]?\d{4}(?:[^0-9]|$)"
@@ -23,26 +25,8 @@ _TEXT_LENGTH = 500
 _YES, _NO = ("true", "1", "ja", "J"), ("false", "0", "nej", "N")
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """When `bad`, the row is held back: `column` of the extract is not of the `expected` form."""
-
-    bad: pl.Expr
-    column: str
-    reason: str
-    expected: str
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A dataset's column: its values, by name, and its checks."""
-
-    values: dict[str, pl.Expr]
-    checks: tuple[Check, ...]
-
-
-def text_of(text: Text) -> tuple[pl.Expr, pl.Expr]:
-    """Return a text and whether `replace` does not know it."""
+def text_of(text: Text) -> pl.Expr:
+    """Return a text, before `replace`."""
     columns = [pl.col(name) for name in text.of]
     value = columns[0] if len(columns) == 1 else pl.concat_str(columns, separator="-")
     if text.next_by:
@@ -52,10 +36,7 @@ def text_of(text: Text) -> tuple[pl.Expr, pl.Expr]:
     value = values.clean(value, text.absent)
     for name, allowed in text.when.items():
         value = pl.when(pl.col(name).fill_null("").is_in(list(allowed))).then(value)
-    if not text.replace:
-        return value, pl.lit(value=False)
-    replaced = value.replace_strict(text.replace, default=None, return_dtype=pl.String)
-    return replaced, value.is_not_null() & replaced.is_null()
+    return value
 
 
 def unknown_code(codes: CodeList) -> pl.Expr:
@@ -63,135 +44,160 @@ def unknown_code(codes: CodeList) -> pl.Expr:
     return pl.all_horizontal(pl.col(name).is_not_null() for name in codes.of) & pl.col(f"{codes.name}?").is_null()
 
 
-class Compiler:
-    """Makes expressions for the columns of one mapping, for one period."""
+class Sheet:
+    """A batch while columns are made of it: `frame` with ROW, and the rejects found so far."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self.frame = frame
+        self.rejects: list[pl.DataFrame] = []
+        self._made = 0
+
+    def put(self, value: pl.Expr) -> pl.Expr:
+        """Compute a column once; return where it stands."""
+        self._made += 1
+        name = f"~{self._made}"
+        self.frame = self.frame.with_columns(value.alias(name))
+        return pl.col(name)
+
+    def check(self, bad: pl.Expr, column: str, reason: str, expected: str) -> None:
+        """Reject the rows where `bad` is true: `column` of the extract is not of the `expected` form."""
+        rows = self.frame.filter(bad)
+        if rows.height:
+            words = {"column": column, "reason": reason, "expected": expected}
+            self.rejects.append(rows.select(ROW, **{name: pl.lit(word) for name, word in words.items()}))
+
+
+class Rules:
+    """The rules of one mapping, for one period. Each makes a column of the dataset, identifiers as String."""
 
     def __init__(self, mapping: Mapping, period: Period, *, synthetic: bool) -> None:
         self._mapping = mapping
         self._period = period
         self._synthetic = synthetic
 
-    def column(self, column: Column, rule: ColumnRule | None) -> Compiled:
-        """Return the column's values and checks; without a rule it is null."""
+    def make(self, sheet: Sheet, column: Column, rule: ColumnRule | None) -> dict[str, pl.Expr]:
+        """Return where the column's values stand (a person's kind with it); without a rule it is null."""
+        if column.kind or column.kind_column:
+            if rule is None:
+                number = kind = pl.lit(None, pl.String())
+            elif column.kind is Kind.ADDRESS:
+                number = kind = self._address(sheet, rule)
+            else:
+                number, kind = self._person(sheet, column, rule)
+            return {column.name: number, **({column.kind_column: kind} if column.kind_column else {})}
         if rule is None:
-            empty = {column.name: pl.lit(None, column.dtype if not _is_identifier(column) else pl.String())}
-            if column.kind_column:
-                empty[column.kind_column] = pl.lit(None, pl.String())
-            return Compiled(empty, ())
-        label = self._label(rule, column.name)
-        if column.kind is Kind.ADDRESS:
-            assert rule.text is not None  # noqa: S101 - the mapping file's check
-            return Compiled({column.name: identifiers.address(*(pl.col(name) for name in rule.text.of))}, ())
-        text, unknown = self._text(rule)
-        if _is_identifier(column):
-            return self._identifier(column, rule, text, label)
-        compiled, checks = self._value(column, rule, text, label)
-        if rule.text and rule.text.replace:
-            checks = (Check(unknown, label, "not_allowed", "one of " + ", ".join(rule.text.replace)), *checks)
+            return {column.name: pl.lit(None, column.dtype)}
+        if rule.period:
+            day = self._period.start if rule.period == "start" else self._period.end
+            return {column.name: pl.lit(day, pl.Date())}
+        text = self._text(sheet, rule, column.name)
+        value = self._value(sheet, column, rule, text)
         if not column.nullable:
-            compiled_bad = pl.any_horizontal([check.bad for check in checks]) if checks else pl.lit(value=False)
-            missing = compiled.is_null() & ~compiled_bad & ~self._unknown_code(rule)
-            checks = (*checks, Check(missing, label, "missing", "a value"))
-        return Compiled({column.name: compiled}, checks)
+            known = ~unknown_code(self._codes(rule)) if rule.code else pl.lit(value=True)
+            sheet.check(text.is_null() & value.is_null() & known, self._label(rule, column.name), "missing", "a value")
+        return {column.name: value}
 
-    def _text(self, rule: ColumnRule) -> tuple[pl.Expr, pl.Expr]:
-        if rule.text:
-            return text_of(rule.text)
-        text = pl.col(f"{rule.code[0]}.{rule.code[1]}") if rule.code else pl.lit(rule.value, pl.String())
-        return text, pl.lit(value=False)
-
-    def _unknown_code(self, rule: ColumnRule) -> pl.Expr:
-        """Return whether the code list lacks the row's code, which is a reject of its own."""
-        if rule.code is None or self._mapping.codes[rule.code[0]].unknown == "null":
-            return pl.lit(value=False)
-        return unknown_code(self._mapping.codes[rule.code[0]])
+    def _codes(self, rule: ColumnRule) -> CodeList:
+        assert rule.code is not None  # noqa: S101 - asked by the callers
+        return self._mapping.codes[rule.code[0]]
 
     def _label(self, rule: ColumnRule, name: str) -> str:
         """Return the columns of the extract that a rule reads, as the source's owner knows them."""
         if rule.text:
-            of = rule.text.of
-        elif rule.code:
-            of = self._mapping.codes[rule.code[0]].of
-        else:
-            return name
-        return self._mapping.label(of)
+            return self._mapping.label(rule.text.of)
+        return self._mapping.label(self._codes(rule).of) if rule.code else name
 
-    def _identifier(self, column: Column, rule: ColumnRule, text: pl.Expr, label: str) -> Compiled:
-        number = identifiers.compact(text)
+    def _text(self, sheet: Sheet, rule: ColumnRule, name: str) -> pl.Expr:
+        if rule.code:
+            return pl.col(f"{rule.code[0]}.{rule.code[1]}")
+        if not rule.text:
+            return sheet.put(pl.lit(rule.value, pl.String()))
+        text = sheet.put(text_of(rule.text))
+        words = rule.text.replace
+        if not words:
+            return text
+        # a word that `replace` does not know is a reject, and must not look missing as well
+        sheet.check(
+            text.is_not_null() & ~text.is_in(list(words)), self._label(rule, name), "not_allowed", _one_of(tuple(words))
+        )
+        return sheet.put(text.replace(words))
+
+    def _address(self, sheet: Sheet, rule: ColumnRule) -> pl.Expr:
+        assert rule.text is not None  # noqa: S101 - checked when the mapping was read
+        return sheet.put(identifiers.address(*(pl.col(name) for name in rule.text.of)))
+
+    def _person(self, sheet: Sheet, column: Column, rule: ColumnRule) -> tuple[pl.Expr, pl.Expr]:
+        label, expected = self._label(rule, column.name), "a CPR number, ten digits beginning with a real date"
+        number = sheet.put(identifiers.compact(self._text(sheet, rule, column.name)))
         nobody = identifiers.absent(number)
         if "cvr" in rule.not_a_person:
             nobody = nobody | identifiers.is_company(number)
+        number = sheet.put(pl.when(~nobody).then(number))
         kind = identifiers.classify(number, synthetic=self._synthetic)
-        expected = "a CPR number, ten digits beginning with a real date"
-        if column.kind_column is None:
-            kind = pl.when(kind == PersonKind.CPR).then(kind)
-        else:
-            expected += ", or a replacement number"
-        checks = [Check(~nobody & kind.is_null(), label, "not_a_cpr", expected)]
-        if not column.nullable:
-            checks.append(Check(nobody, label, "missing", expected))
-        present = ~nobody & kind.is_not_null()
-        made: dict[str, pl.Expr] = {column.name: pl.when(present).then(number)}
         if column.kind_column:
-            made[column.kind_column] = pl.when(present).then(kind)
-        return Compiled(made, tuple(checks))
+            expected += ", or a replacement number"
+        else:
+            kind = pl.when(kind == PersonKind.CPR).then(kind)
+        kind = sheet.put(kind)
+        sheet.check(number.is_not_null() & kind.is_null(), label, "not_a_cpr", expected)
+        if not column.nullable:
+            sheet.check(number.is_null(), label, "missing", expected)
+        return number, kind
 
-    def _value(self, column: Column, rule: ColumnRule, text: pl.Expr, label: str) -> tuple[pl.Expr, tuple[Check, ...]]:
+    def _value(self, sheet: Sheet, column: Column, rule: ColumnRule, text: pl.Expr) -> pl.Expr:
+        label = self._label(rule, column.name)
         match column.dtype:
             case pl.Date():
-                return self._date(column, rule, text, label)
+                return self._date(sheet, column, rule, text)
             case pl.Boolean():
-                parsed = values.parse_boolean(text, _YES, _NO)
+                return _read(sheet, text, values.parse_boolean(text, _YES, _NO), label)
             case pl.List():
-                return text.fill_null("").str.split(rule.split).list.eval(
-                    pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != "")
-                ), ()
+                entry = pl.element().str.strip_chars()
+                return sheet.put(text.fill_null("").str.split(rule.split).list.eval(entry.filter(entry != "")))
             case pl.String():
-                return text, self._text_checks(column, text, label)
+                _check_text(sheet, column, text, label)
+                return text
             case _ if column.name.endswith("_ore"):
-                return self._amount(rule, text, label)
+                return self._amount(sheet, rule, text, label)
             case _:
-                parsed = values.parse_integer(text, column.dtype)
-        return parsed.value, (Check(parsed.bad, label, parsed.reason, parsed.expected),)
+                return _read(sheet, text, values.parse_integer(text, column.dtype), label)
 
-    @staticmethod
-    def _text_checks(column: Column, text: pl.Expr, label: str) -> tuple[Check, ...]:
-        if column.values:
-            bad = ~text.is_in(list(column.values)).fill_null(value=True)
-            return (Check(bad, label, "not_allowed", "one of " + ", ".join(column.values)),)
-        bad = text.str.contains(_CPR_IN_TEXT).fill_null(value=False)
-        long = (text.str.len_chars() > _TEXT_LENGTH).fill_null(value=False)
-        return (
-            Check(bad, label, "looks_like_cpr", "a text without a CPR number"),
-            Check(long, label, "too_long", f"at most {_TEXT_LENGTH} characters"),
-        )
-
-    def _amount(self, rule: ColumnRule, text: pl.Expr, label: str) -> tuple[pl.Expr, tuple[Check, ...]]:
-        parsed = values.parse_amount(text, self._mapping.numbers, 100 if rule.unit == "kroner" else 1)
-        value = -parsed.value if rule.negative else parsed.value
-        checks = [Check(parsed.bad, label, parsed.reason, parsed.expected)]
+    def _amount(self, sheet: Sheet, rule: ColumnRule, text: pl.Expr, label: str) -> pl.Expr:
+        per_unit = 100 if rule.unit == "kroner" else 1
+        value = _read(sheet, text, values.parse_amount(text, self._mapping.numbers, per_unit), label)
         if rule.times:
-            times = values.parse_integer(pl.col(rule.times), pl.Int64())
-            value = value * times.value
-            missing = pl.col(rule.times).is_null() & parsed.value.is_not_null()
-            checks.append(Check(times.bad | missing, rule.times, times.reason, times.expected))
-        return value, tuple(checks)
+            count = pl.col(rule.times)
+            times = _read(sheet, count, values.parse_integer(count, pl.Int64()), rule.times)
+            sheet.check(count.is_null() & text.is_not_null(), rule.times, "missing", "a whole number")
+            value = sheet.put(value * times)
+        return -value if rule.negative else value
 
-    def _date(self, column: Column, rule: ColumnRule, text: pl.Expr, label: str) -> tuple[pl.Expr, tuple[Check, ...]]:
-        if rule.period:
-            return pl.lit(self._period.start if rule.period == "start" else self._period.end, pl.Date()), ()
-        parsed = values.parse_date(text, rule.date, rule.pivot)
-        value, checks = parsed.value, [Check(parsed.bad, label, parsed.reason, parsed.expected)]
+    def _date(self, sheet: Sheet, column: Column, rule: ColumnRule, text: pl.Expr) -> pl.Expr:
+        value = _read(sheet, text, values.parse_date(text, rule.date, rule.pivot), self._label(rule, column.name))
         for name in rule.latest:
             other = values.parse_date(pl.col(name), rule.date, rule.pivot)
-            value = pl.max_horizontal(value, other.value)
-            checks.append(Check(other.bad, name, other.reason, other.expected))
+            value = pl.max_horizontal(value, _read(sheet, pl.col(name), other, self._mapping.label((name,))))
         if rule.add_days:
             value = value.dt.offset_by(f"{rule.add_days}d")
         if column.first_of_month:
             value = values.month_of(value) if column.name.endswith("_month") else values.next_month(value)
-        return value, tuple(checks)
+        return sheet.put(value)
 
 
-def _is_identifier(column: Column) -> bool:
-    return column.kind is not None or column.kind_column is not None
+def _read(sheet: Sheet, text: pl.Expr, form: Form, label: str) -> pl.Expr:
+    """Return the parsed text; reject the rows whose text is not of the form."""
+    value = sheet.put(form.value)
+    sheet.check(text.is_not_null() & value.is_null(), label, form.reason, form.expected)
+    return value
+
+
+def _check_text(sheet: Sheet, column: Column, text: pl.Expr, label: str) -> None:
+    if column.values:
+        sheet.check(~text.is_in(list(column.values)), label, "not_allowed", _one_of(column.values))
+        return
+    sheet.check(text.str.contains(_CPR_IN_TEXT), label, "looks_like_cpr", "a text without a CPR number")
+    sheet.check(text.str.len_chars() > _TEXT_LENGTH, label, "too_long", f"at most {_TEXT_LENGTH} characters")
+
+
+def _one_of(words: tuple[str, ...]) -> str:
+    return "one of " + ", ".join(words)

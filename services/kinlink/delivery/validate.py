@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from kinlink.delivery.datasets import Dataset
 from kinlink.delivery.errors import MappingError
 from kinlink.delivery.mapping import CodeList, ColumnRule, Mapping
 from kinlink.delivery.period import Period
 from kinlink.delivery.read import ROW
-from kinlink.delivery.rules import Check, Compiler, text_of, unknown_code
+from kinlink.delivery.rules import Rules, Sheet, text_of, unknown_code
 
 REJECTS = pl.Schema(
     {"file": pl.String(), "row": pl.UInt32(), "column": pl.String(), "reason": pl.String(), "expected": pl.String()}
@@ -40,90 +39,57 @@ class Validator:
     """Applies one mapping to batches of text columns."""
 
     def __init__(self, mapping: Mapping, period: Period, *, synthetic: bool) -> None:
-        """Read the mapping's code lists and make its expressions. Raises MappingError for a bad code list."""
+        """Read the mapping's code lists. Raises MappingError for a bad one."""
         self._mapping = mapping
+        self._rules = Rules(mapping, period, synthetic=synthetic)
         self._codes = {name: _load(codes, _taken(mapping, name)) for name, codes in mapping.codes.items()}
-        compiler = Compiler(mapping, period, synthetic=synthetic)
-        self._variants = [_Variant(mapping.dataset, compiler, rules) for rules in mapping.variants]
 
     def validate(self, batch: pl.DataFrame, file: str) -> Validated:
         """Return the rows that a batch of text columns (and ROW) gives."""
         frame = batch.with_columns(pl.exclude(ROW).str.strip_chars().replace("", None))
         for name, text in self._mapping.texts.items():
-            frame = frame.with_columns(text_of(text)[0].alias(name))
-        code_checks = []
+            frame = frame.with_columns(text_of(text).alias(name))
+        sheet = Sheet(frame)
         for name, codes in self._mapping.codes.items():
-            frame, check = self._look_up(frame, codes, self._codes[name])
-            code_checks += [check] if check else []
-        checked = [variant.check(frame, code_checks) for variant in self._variants]
-        bad_rows = pl.concat([rejects[ROW] for _, rejects in checked]).unique()
-        rows = pl.concat(
-            [variant.finish(rows, bad_rows) for variant, (rows, _) in zip(self._variants, checked, strict=True)]
-        )
-        rejects = (
-            pl.concat([rejects for _, rejects in checked]).unique(maintain_order=True).sort(ROW, maintain_order=True)
-        )
-        named = rejects.select(file=pl.lit(file), row=ROW, column="column", reason="reason", expected="expected")
-        return Validated(rows, named.match_to_schema(REJECTS))
+            self._look_up(sheet, codes, self._codes[name])
+        made = [self._variant(sheet, rules) for rules in self._mapping.variants]
+        none = pl.DataFrame(schema={ROW: pl.UInt32(), **dict.fromkeys(("column", "reason", "expected"), pl.String())})
+        rejects = pl.concat([none, *sheet.rejects]).unique(maintain_order=True).sort(ROW, maintain_order=True)
+        sound = ~pl.col(ROW).is_in(rejects[ROW].unique().implode())
+        rows = pl.concat([values.filter(sound) for values in made]).drop(ROW)
+        return Validated(rows, rejects.select(pl.lit(file).alias("file"), pl.col(ROW).alias("row"), pl.exclude(ROW)))
 
-    def _look_up(self, frame: pl.DataFrame, codes: CodeList, table: pl.DataFrame) -> tuple[pl.DataFrame, Check | None]:
-        known = f"{codes.name}?"
-        frame = frame.join(
-            table.with_columns(pl.lit(value=True).alias(known)),
+    def _look_up(self, sheet: Sheet, codes: CodeList, table: pl.DataFrame) -> None:
+        """Join a code list to the sheet."""
+        sheet.frame = sheet.frame.join(
+            table.with_columns(pl.lit(value=True).alias(f"{codes.name}?")),
             left_on=list(codes.of),
             right_on=[f"{codes.name}.{key}" for key in codes.key],
             how="left",
             maintain_order="left",
         )
-        if codes.unknown == "null":
-            return frame, None
-        return frame, Check(
-            unknown_code(codes), self._mapping.label(codes.of), UNKNOWN_CODE, f"a code of {codes.path.name}"
-        )
+        if codes.unknown != "null":
+            label = self._mapping.label(codes.of)
+            sheet.check(unknown_code(codes), label, UNKNOWN_CODE, f"a code of {codes.path.name}")
 
-
-class _Variant:
-    """One row of the dataset for each row of the extract."""
-
-    def __init__(self, dataset: Dataset, compiler: Compiler, rules: dict[str, ColumnRule]) -> None:
-        self._values: dict[str, pl.Expr] = {}
-        self._checks: list[Check] = []
-        self._columns = list(dataset.schema)
+    def _variant(self, sheet: Sheet, rules: dict[str, ColumnRule]) -> pl.DataFrame:
+        """Return ROW and the dataset's columns, one row for each of the sheet's that says something."""
+        dataset = self._mapping.dataset
+        made: dict[str, pl.Expr] = {}
         for column in dataset.columns:
-            if column.name not in self._values:
-                compiled = compiler.column(column, rules.get(column.name))
-                self._values |= compiled.values
-                self._checks += compiled.checks
-        self._dropped = [pl.col(name) != 0 for name, rule in rules.items() if rule.drop_zero]
+            if column.name not in made:
+                made |= self._rules.make(sheet, column, rules.get(column.name))
+        kept = [made[name] != 0 for name, rule in rules.items() if rule.drop_zero]
         for start, end in _INTERVALS:
-            if start not in self._columns or end not in self._columns:
+            if start not in made or end not in made:
                 continue
             if next(column for column in dataset.columns if column.name == start).first_of_month:
-                self._dropped.append((pl.col(end) > pl.col(start)).fill_null(value=True))
+                kept.append((made[end] > made[start]).fill_null(value=True))
             else:
                 # a consent may be withdrawn on the day it was given
-                first = self._values[start] if end == "withdrawn" else self._values[start].dt.offset_by("1d")
-                reversed_ = (self._values[end] < first).fill_null(value=False)
-                self._checks.append(Check(reversed_, end, "end_before_start", "an end after the start"))
-
-    def check(self, frame: pl.DataFrame, more: list[Check]) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return values (with ROW), and ROW, column, reason, expected of what is bad."""
-        checks = [*more, *self._checks]
-        flags = frame.select(ROW, *(check.bad.alias(str(index)) for index, check in enumerate(checks)))
-        found = [
-            flags.filter(pl.col(str(index))).select(
-                ROW, column=pl.lit(check.column), reason=pl.lit(check.reason), expected=pl.lit(check.expected)
-            )
-            for index, check in enumerate(checks)
-            if flags[str(index)].any()
-        ]
-        schema = {ROW: pl.UInt32(), **{name: pl.String() for name in ("column", "reason", "expected")}}
-        rows = frame.select(ROW, *(self._values[name].alias(name) for name in self._columns))
-        return rows, pl.concat([pl.DataFrame(schema=schema), *found])
-
-    def finish(self, rows: pl.DataFrame, bad_rows: pl.Series) -> pl.DataFrame:
-        """Return the sound rows, without those that say nothing."""
-        return rows.filter(~pl.col(ROW).is_in(bad_rows.implode()), *self._dropped).select(self._columns)
+                first = made[start] if end == "withdrawn" else made[start].dt.offset_by("1d")
+                sheet.check(made[end] < first, end, "end_before_start", "an end after the start")
+        return sheet.frame.filter(*kept).select(ROW, *(made[name].alias(name) for name in dataset.schema))
 
 
 def _taken(mapping: Mapping, name: str) -> set[str]:

@@ -1,7 +1,7 @@
 """From an extract's text to typed values, whole columns at a time.
 
-1. A parser turns one text column into a value and a verdict: null text is absent,
-   text of another form than expected is bad, and bad text never becomes a value.
+1. Null text is absent. Text of another form than expected is bad: it becomes null,
+   never a value, so what was there and has no value is what was bad.
 2. Forms are strict: what is not exactly of the declared form is bad. A guess that
    is right nine times of ten moves a decimal point the tenth time.
 3. It knows neither columns, files nor datasets, and keeps no text of a bad value.
@@ -19,15 +19,14 @@ from kinlink.delivery.errors import MappingError
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    """A parsed column.
+class Form:
+    """A text read as a form.
 
-    `value` is null where the text is absent or bad; `bad` is a Boolean without
-    nulls; `reason` is a stable word and `expected` says what would have been right.
+    `value` is null where the text is absent or bad; `reason` is a stable word for
+    bad, and `expected` says what would have been right.
     """
 
     value: pl.Expr
-    bad: pl.Expr
     reason: str
     expected: str
 
@@ -54,7 +53,7 @@ def clean(text: pl.Expr, absent: tuple[str, ...] = ()) -> pl.Expr:
     return pl.when(stripped.is_in(["", *absent])).then(None).otherwise(stripped)
 
 
-def parse_date(text: pl.Expr, form: str, pivot: int | None = None) -> Parsed:
+def parse_date(text: pl.Expr, form: str, pivot: int | None = None) -> Form:
     """Parse dates written as `form`: yyyy or yy, mm, dd, ww (ISO week), and literal signs.
 
     Without dd the date is the first of the month; with ww the Monday of the week;
@@ -87,7 +86,7 @@ def parse_date(text: pl.Expr, form: str, pivot: int | None = None) -> Parsed:
         day = groups.field("dd") if "dd" in tokens else pl.lit("01")
         value = pl.concat_str(year, groups.field("mm"), day, separator="-").str.to_date("%Y-%m-%d", strict=False)
     value = pl.when(value >= EARLIEST).then(value)
-    return Parsed(value, text.is_not_null() & value.is_null(), "not_a_date", f"a date written {form}")
+    return Form(value, "not_a_date", f"a date written {form}")
 
 
 def _monday(year: pl.Expr, week: pl.Expr) -> pl.Expr:
@@ -97,7 +96,7 @@ def _monday(year: pl.Expr, week: pl.Expr) -> pl.Expr:
     return pl.when((monday.dt.iso_year() == year) & (monday.dt.week() == week)).then(monday)
 
 
-def parse_amount(text: pl.Expr, form: NumberForm, per_unit: int = 100) -> Parsed:
+def parse_amount(text: pl.Expr, form: NumberForm, per_unit: int = 100) -> Form:
     """Parse amounts into integer øre: kroner with at most two decimals, or whole øre.
 
     `per_unit` is 100 where the extract is in kroner and 1 where it is in øre (then a
@@ -123,19 +122,19 @@ def parse_amount(text: pl.Expr, form: NumberForm, per_unit: int = 100) -> Parsed
     sign = ", minus in front or behind" if form.trailing_minus else ", minus in front"
     unit = "kroner" if per_unit == 100 else "whole øre"
     expected = f"{unit} written {example}{sign}"
-    return Parsed(value, text.is_not_null() & value.is_null(), "not_an_amount", expected)
+    return Form(value, "not_an_amount", expected)
 
 
-def parse_integer(text: pl.Expr, dtype: pl.DataType) -> Parsed:
+def parse_integer(text: pl.Expr, dtype: pl.DataType) -> Form:
     """Parse whole numbers of at most nine digits that fit `dtype`."""
     value = text.str.extract(r"^(-?[0-9]{1,9})$").cast(dtype, strict=False)
-    return Parsed(value, text.is_not_null() & value.is_null(), "not_a_number", "a whole number")
+    return Form(value, "not_a_number", "a whole number")
 
 
-def parse_boolean(text: pl.Expr, yes: tuple[str, ...], no: tuple[str, ...]) -> Parsed:
+def parse_boolean(text: pl.Expr, yes: tuple[str, ...], no: tuple[str, ...]) -> Form:
     """Parse the declared words for true and false."""
     value = pl.when(text.is_in(list(yes))).then(True).when(text.is_in(list(no))).then(False)
-    return Parsed(value, text.is_not_null() & value.is_null(), "not_allowed", "one of " + ", ".join((*yes, *no)))
+    return Form(value, "not_allowed", "one of " + ", ".join((*yes, *no)))
 
 
 def month_of(day: pl.Expr) -> pl.Expr:
