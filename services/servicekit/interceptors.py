@@ -35,7 +35,7 @@ from servicekit.audit import AuditEntry, AuditLog
 from servicekit.certificates import Authenticator
 from servicekit.errors import DeniedError, ServiceError, UnauthenticatedError, UnavailableError
 from servicekit.identity import CURRENT, Call
-from servicekit.telemetry import describe_exception
+from servicekit.logs import describe_exception
 from servicekit.tracing import server_span
 
 UNAUDITED_SERVICES = (

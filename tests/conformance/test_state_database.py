@@ -94,8 +94,7 @@ def test_entries_are_read_back_in_order(engine: Engine) -> None:
         "DELETE FROM audit_entries",
         "TRUNCATE audit_entries",
         "INSERT OR REPLACE INTO audit_entries SELECT * FROM audit_entries",
-        "INSERT INTO audit_entries SELECT * FROM audit_entries WHERE true "
-        "ON CONFLICT (entry_id) DO UPDATE SET outcome = 'failed'",
+        "INSERT INTO audit_entries SELECT * FROM audit_entries WHERE true ON CONFLICT(entry_id) DO UPDATE SET kind=''",
     ],
 )
 def test_entries_cannot_be_changed(engine: Engine, change: str) -> None:
