@@ -16,6 +16,7 @@ import typer
 from kinlink.cli import deliver, dev, link, pseudonymise, serve, table
 from kinlink.cli.exit_codes import ExitCode
 from kinlink.errors import KinlinkError
+from kinlink.ristretto255 import LibsodiumError
 
 _HELP = """Privacy-preserving linkage for a municipality's systems.
 
@@ -51,6 +52,9 @@ def run(arguments: list[str]) -> int:
         reason = f" [{error.reason}]" if error.reason else ""
         _say(f"{error}{reason}", *(f"{violation.field}: {violation.description}" for violation in error.violations))
         return error.exit_code
+    except LibsodiumError as error:
+        _say(str(error))
+        return ExitCode.INTERNAL
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback, no value
         places = [
             f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
