@@ -20,13 +20,14 @@ INTRODUCTION = """\
 
 <!-- Made by tools/gen_family_spec.py from tests/spec/families. Change the tables there. -->
 
-Who belongs to which household and family on a reference date, by Statistics Denmark's definitions (C_TYPE, FAMILIE_TYPE).
-Each table below is a small town, and a test: the linker must form exactly these families. The reference date is always
-1 January 2015, a first of month: on other days ages would not be exact, since no birth date is stored.
+Who belongs to which household and family on a reference date, by Statistics Denmark's definitions (C_TYPE,
+FAMILIE_TYPE). Each table below is a small town, and a test: the linker must form exactly these families. The reference
+date is always 1 January 2015, a first of month: on other days ages would not be exact, since no birth date is stored.
 
-Reading a table: a letter is a person. Parents and spouse are those that the register names; a letter that has no
-row is somebody who never lived here. *civil* is CPR's code (U unmarried, G married, F divorced, E widowed, P registered
-partner). `elsewhere` is outside the municipality, `-` no fixed address. `AB+C` is a family of the adults A and B and the child C.
+Reading a table: a letter is a person. Parents and spouse are those that the register names; a letter that has no row is
+somebody who never lived here. *civil* is CPR's code (U unmarried, G married, F divorced, E widowed, P registered
+partner). `elsewhere` is outside the municipality, `-` no fixed address. `AB+C` is a family of the adults A and B and
+the child C.
 
 | type | family | Danish |
 |---|---|---|
@@ -37,9 +38,9 @@ partner). `elsewhere` is outside the municipality, `-` no fixed address. `AB+C` 
 | 41, 42 | man and woman without a common child; without, with children | samboende |
 | 53 | child under 18 who lives with no parent | ikke-hjemmeboende barn |
 
-The **C-family** (1980-2007) is the default: a child is under 18, unmarried, in no couple and without a child of its own at the
-address. In the **E-family** (2008-) a child is under 25, has never been married, is in no couple, and has no child in the
-register at all. Same-sex marriages are counted as 11 and 12 in both.
+The **C-family** (1980-2007) is the default: a child is under 18, unmarried, in no couple and without a child of its own
+at the address. In the **E-family** (2008-) a child is under 25, has never been married, is in no couple, and has no
+child in the register at all. Same-sex marriages are counted as 11 and 12 in both.
 """
 
 

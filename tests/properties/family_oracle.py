@@ -96,42 +96,55 @@ def households(people: Sequence[Person]) -> dict[int, int]:
     }
 
 
+def is_child_but_for_the_home(
+    person: Person, people: Sequence[Person], register: Sequence[Person], day: datetime.date, kind: str
+) -> bool:
+    number = person["person_id"]
+    if person["civil_status"] != "U" or age_in_months(person, day) >= 12 * (18 if kind == "c" else 25):
+        return False
+    if kind == "c":
+        return not any(number in parents_of(other) and live_together(person, other) for other in people)
+    return not any(number in parents_of(row) for row in register)
+
+
+def possible_homes(person: Person, people: Sequence[Person], kind: str) -> list[int]:
+    """Return the adults a child could belong to, best first."""
+    parents = [person["mother_id"], person["father_id"]]
+    together = [other for other in people if other is not person and live_together(person, other)]
+    own = [parent for parent in parents if parent in {other["person_id"] for other in together}]
+    step = [
+        other["person_id"]
+        for parent in parents
+        for other in sorted(together, key=lambda other: other["person_id"])
+        if parent is not None and other["spouse_id"] == parent and other["civil_status"] != "U"
+    ]
+    return own + (step if kind == "c" else [])
+
+
 def families(
     people: Sequence[Person], register: Sequence[Person], day: datetime.date, *, kind: str
 ) -> dict[int, tuple[int, str, int]]:
     """Return person -> (family_id, role, type) for kind "c" or "e"."""
-    by_id = {person["person_id"]: person for person in people}
     couples = find_couples(people, register, day)
     homes: dict[int, int] = {}  # child at home -> adult it belongs to
     strays: set[int] = set()
     for person in people:
-        number = person["person_id"]
-        age = age_in_months(person, day) // 12
-        if person["civil_status"] != "U" or number in couples or age >= (18 if kind == "c" else 25):
+        if person["person_id"] in couples or not is_child_but_for_the_home(person, people, register, day, kind):
             continue
-        if kind == "c" and any(number in parents_of(other) and live_together(person, other) for other in people):
-            continue
-        if kind == "e" and any(number in parents_of(row) for row in register):
-            continue
-        for parent in (person["mother_id"], person["father_id"]):
-            if parent in by_id and live_together(person, by_id[parent]):
-                homes.setdefault(number, parent)
-        if kind == "c":
-            for parent in (person["mother_id"], person["father_id"]):
-                for step in sorted(people, key=lambda other: other["person_id"]):
-                    was_married = parent is not None and step["spouse_id"] == parent and step["civil_status"] != "U"
-                    if was_married and live_together(person, step) and step is not person:
-                        homes.setdefault(number, step["person_id"])
-        if number not in homes and age < 18:
-            strays.add(number)
+        possible = possible_homes(person, people, kind)
+        if possible:
+            homes[person["person_id"]] = possible[0]
+        elif age_in_months(person, day) < 18 * 12:
+            strays.add(person["person_id"])
 
     def adults_of(number: int) -> frozenset[int]:
         number = homes.get(number, number)
         return frozenset({number, couples[number][0]} if number in couples else {number})
 
     result = {}
-    for number in by_id:
-        family = [other for other in by_id if adults_of(other) == adults_of(number)]
+    numbers = [person["person_id"] for person in people]
+    for number in numbers:
+        family = [other for other in numbers if adults_of(other) == adults_of(number)]
         has_children = any(other in homes for other in family)
         partner = couples.get(homes.get(number, number))
         code = 53 if number in strays else (partner[1] if partner else 1) + has_children
