@@ -39,16 +39,18 @@ def element(name: str, kind: Kind = Kind.CPR, domain: str = "source/x") -> bytes
     return ristretto255.multiply(scalar(domain), ristretto255.hash_to_group([name.encode()], b"test-" + kind.encode()))
 
 
-def database(folder: Path) -> sa.Engine:
-    """Return a migrated state database."""
-    made = engine(f"sqlite:///{folder}/state.db")
-    migrate(made, "linker")
+def database(folder: Path, url: str | None = None) -> sa.Engine:
+    """Return a migrated state database: SQLite in `folder`, or the one at `url`."""
+    fresh = url is not None or not (folder / "state.db").exists()
+    made = engine(url or f"sqlite:///{folder}/state.db")
+    if fresh:
+        migrate(made, "linker")
     return made
 
 
-def store(folder: Path, tables: Tables | None = None) -> Snapshots:
+def store(folder: Path, tables: Tables | None = None, url: str | None = None) -> Snapshots:
     """Return an opened store on Delta Lake and SQLite in `folder`; opening again is a restart."""
-    made = Snapshots(database(folder), tables or DeltaTables(folder / "store"))
+    made = Snapshots(database(folder, url), tables or DeltaTables(folder / "store"))
     made.open()
     return made
 

@@ -31,7 +31,7 @@ _LOG_VERSION = re.compile(r"^(\d{20})\.")
 _WRITER = WriterProperties(
     compression="ZSTD", compression_level=1, default_column_properties=ColumnProperties(statistics_enabled="NONE")
 )
-_CONFIGURATION = {"delta.dataSkippingNumIndexedCols": "0"}
+_CONFIGURATION = {"delta.dataSkippingNumIndexedCols": "0", "delta.checkpointInterval": "20"}
 
 
 class DeltaTables:
