@@ -13,6 +13,7 @@ import pytest
 import typer.main
 
 from kinlink.cli.__main__ import build
+from kinlink.delivery.mapping_file import load
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -94,3 +95,14 @@ def test_python_examples_import_what_exists() -> None:
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("kinlink"):
                 module = import_module(str(node.module))
                 assert all(hasattr(module, name.name) for name in node.names)
+
+
+def test_mapping_example_is_one_that_the_client_reads(tmp_path: Path) -> None:
+    """The mapping in the reference loads, and says what the text around it says."""
+    text = (ROOT / "docs" / "reference" / "mapping.md").read_text(encoding="utf-8")
+    (example,) = (code for word, code in FENCE.findall(text) if word == "toml")
+    path = tmp_path / "mapping.toml"
+    path.write_text(example, encoding="utf-8")
+    mapping = load(path)
+    assert mapping.dataset.name == "spells"
+    assert mapping.wanted() == ("Cpr", "Fra", "Indsats", "Takst", "Til")
