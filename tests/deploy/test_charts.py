@@ -61,6 +61,7 @@ def test_manifests_fit_the_kubernetes_schemas(render: Render, chart: str, values
         "StatefulSet",
     }
     for manifest in manifests:
+        assert manifest["metadata"]["namespace"] == "kinlink"
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
