@@ -248,6 +248,9 @@ def _errors_mapped(call: Call, context: grpc.ServicerContext) -> Iterator[None]:
         _log.error("the state database is away", rpc=call.rpc, request_id=call.request_id, **describe_exception(error))
         away = UnavailableError("the service's database is away; try again later", "DATABASE_UNAVAILABLE")
         _abort(context, away, call.request_id)
+    except NotImplementedError:  # raised by generated code for a method that a service leaves out
+        call.code = "UNIMPLEMENTED"
+        _abort(context, _UnimplementedError("this service does not offer that call"), call.request_id)
     except Exception as error:  # noqa: BLE001 - nothing unexpected may reach the caller as text
         if not context.is_active():
             call.code = "CANCELLED"  # nobody hears the answer; gRPC has already ended the call
@@ -259,6 +262,10 @@ def _errors_mapped(call: Call, context: grpc.ServicerContext) -> Iterator[None]:
 
 class _InternalError(ServiceError):
     code = "INTERNAL"
+
+
+class _UnimplementedError(ServiceError):
+    code = "UNIMPLEMENTED"
 
 
 def _abort(context: grpc.ServicerContext, error: ServiceError, request_id: str) -> None:
