@@ -18,11 +18,9 @@ from pathlib import Path
 
 import polars as pl
 
-from bench import libsodium
-from bench.policy import POLICY
+from bench import libsodium, running
 from kinlink.pseudonymizer_client import PseudonymizerClient
 from kinlink.pseudonyms import Suite
-from tests.pseudonymizer_process import Deployment
 
 ROUNDS, PERSONS = 11, 25_000  # short turns, so that what else runs on the machine meets both sides alike
 
@@ -33,17 +31,19 @@ def main() -> None:
     frame = pl.DataFrame({"cpr": numbers})
     assert frame["cpr"].n_unique() == PERSONS
     client_rates, limits = [], []
-    with tempfile.TemporaryDirectory() as folder, libsodium.workers() as workers:
-        deployment = Deployment.make(Path(folder), POLICY)
-        with deployment.serving() as address, deployment.channel(address, "source-prisme") as channel:
-            client = PseudonymizerClient(channel, domain="source/prisme", suite=Suite.SYNTHETIC)
-            client.pseudonymise(frame[:100], "cpr")
-            for _ in range(ROUNDS):
-                limits.append(libsodium.rate(workers, libsodium.persons, PERSONS))
-                start = time.monotonic()
-                result, _ = client.pseudonymise(frame, "cpr")
-                client_rates.append(PERSONS / (time.monotonic() - start))
-                assert result["cpr"].n_unique() == PERSONS
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        libsodium.workers() as workers,
+        running.pseudonymizer(Path(folder)) as channel,
+    ):
+        client = PseudonymizerClient(channel, domain="source/prisme", suite=Suite.SYNTHETIC)
+        client.pseudonymise(frame[:100], "cpr")
+        for _ in range(ROUNDS):
+            limits.append(libsodium.rate(workers, libsodium.persons, PERSONS))
+            start = time.monotonic()
+            result, _ = client.pseudonymise(frame, "cpr")
+            client_rates.append(PERSONS / (time.monotonic() - start))
+            assert result["cpr"].n_unique() == PERSONS
     print(
         json.dumps(
             {

@@ -16,15 +16,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import libsodium
-from bench.policy import POLICY
+from bench import libsodium, running
 from kinlink import ristretto255
 from kinlink.blinding import BATCH_SIZE
 from kinlink.pseudonymizer.v1 import pseudonymisation_service_pb2 as pb
 from kinlink.pseudonymizer.v1.pseudonymisation_service_pb2_grpc import PseudonymisationServiceStub
 from kinlink.pseudonyms import Suite
 from kinlink.types.v1.types_pb2 import KIND_CPR, KeyRef
-from tests.pseudonymizer_process import Deployment
 
 ROUNDS, MESSAGES = 11, 6  # short turns, so that what else runs on the machine meets both sides alike
 
@@ -40,17 +38,19 @@ def main() -> None:
     requests = [pb.EvaluateRequest(key=key, suite=Suite.SYNTHETIC.wire, elements=batch) for batch in batches]
     count = MESSAGES * BATCH_SIZE
     service, raw = [], []
-    with tempfile.TemporaryDirectory() as folder, libsodium.workers() as workers:
-        deployment = Deployment.make(Path(folder), POLICY)
-        with deployment.serving() as address, deployment.channel(address, "source-prisme") as channel:
-            stub = PseudonymisationServiceStub(channel)
-            list(stub.Evaluate(iter(requests[:1])))
-            for _ in range(ROUNDS):
-                raw.append(libsodium.rate(workers, libsodium.multiplications, count))
-                start = time.monotonic()
-                answered = sum(len(answer.elements) for answer in stub.Evaluate(iter(requests))) // ristretto255.SIZE
-                service.append(answered / (time.monotonic() - start))
-                assert answered == count
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        libsodium.workers() as workers,
+        running.pseudonymizer(Path(folder)) as channel,
+    ):
+        stub = PseudonymisationServiceStub(channel)
+        list(stub.Evaluate(iter(requests[:1])))
+        for _ in range(ROUNDS):
+            raw.append(libsodium.rate(workers, libsodium.multiplications, count))
+            start = time.monotonic()
+            answered = sum(len(answer.elements) for answer in stub.Evaluate(iter(requests))) // ristretto255.SIZE
+            service.append(answered / (time.monotonic() - start))
+            assert answered == count
     print(
         json.dumps(
             {

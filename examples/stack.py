@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import tomli_w
 
@@ -269,6 +269,11 @@ class Stack:
         path.write_text(tomli_w.dumps(content), encoding="utf-8")
 
 
+def _drain(stream: IO[str]) -> None:
+    with stream:
+        stream.read()
+
+
 def _ready_address(popen: subprocess.Popen[str], log: Path) -> str:
     """Read standard output up to the line `ready <address>`; go on draining it behind."""
     if popen.stdout is None:
@@ -278,10 +283,11 @@ def _ready_address(popen: subprocess.Popen[str], log: Path) -> str:
     try:
         for line in popen.stdout:
             if line.startswith("ready "):
-                threading.Thread(target=popen.stdout.read, daemon=True).start()
+                threading.Thread(target=_drain, args=(popen.stdout,), daemon=True).start()
                 return line.split()[1]
     finally:
         timer.cancel()
     popen.wait()
+    popen.stdout.close()
     tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-15:])
     raise StackError(f"the service did not become ready (exit {popen.returncode}); the end of {log.name}:\n{tail}")

@@ -20,7 +20,7 @@ from pseudonymizer.policy import Policy
 from servicekit import database
 from servicekit.audit import AuditLog
 from servicekit.budget import Budget
-from servicekit.errors import ExhaustedError, ServiceError, UnavailableError
+from servicekit.errors import DeniedError, ExhaustedError, ServiceError, UnavailableError
 from servicekit.identity import Caller, Role
 
 _SOURCE = "source/prisme"
@@ -31,7 +31,10 @@ _ELEMENTS = ristretto255.hash_to_group([b"%d" % number for number in range(10)],
 _POLICY = Policy.model_validate(
     {
         "domain": [{"name": _SOURCE, "kinds": ["cpr"]}],
-        "grant": [{"name": "own", "caller": _SOURCE, "operation": "evaluate", "domain": _SOURCE, "kinds": ["cpr"]}],
+        "grant": [
+            {"name": operation, "caller": _SOURCE, "operation": operation, "domain": _SOURCE, "kinds": ["cpr"]}
+            for operation in ("evaluate", "pseudonymise")
+        ],
         "budget": [{"caller": _SOURCE, "per_day": 45, "per_year": 60}],
     }
 )
@@ -115,3 +118,10 @@ def test_messages_over_the_element_limit_are_refused(engine: Engine, doors: Door
         _evaluate(doors, _ELEMENTS * 11)
     assert refused.value.reason == "BATCH_TOO_LARGE"
     assert refused.value.metadata == {"limit": "100"}
+
+
+def test_the_plain_door_is_closed_unless_the_domain_opens_it_whatever_is_granted(engine: Engine, doors: Doors) -> None:
+    with pytest.raises(DeniedError) as refused:
+        doors.pseudonymise(_CALLER, _NAME, Suite.KINLINK_V1.wire, ["61018000"])
+    assert refused.value.reason == "PLAIN_DOOR_CLOSED"
+    assert _outcomes(engine) == [("refused", "PLAIN_DOOR_CLOSED", 1)]

@@ -1,0 +1,26 @@
+"""The pseudonymizer as the demo runs it, in a process of its own, and a source's channel to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+from examples.stack import Stack
+from kinlink.channel import Identity, open_channel
+
+
+@contextmanager
+def pseudonymizer(folder: Path) -> Iterator[grpc.Channel]:
+    """Yield a channel as source/prisme to a pseudonymizer that keeps its state in `folder`."""
+    stack = Stack(folder, budget_per_day={"source/prisme": 500_000_000})
+    stack.prepare()
+    certs = folder / "certs"
+    identity = Identity(certs / "ca.pem", certs / "source-prisme.pem", certs / "source-prisme.key")
+    try:
+        with open_channel(stack.start("pseudonymizer").address, identity) as channel:
+            yield channel
+    finally:
+        stack.stop("pseudonymizer")
