@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
@@ -30,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FORMATS = ("csv", "json", "arrow", "parquet")
 CONSUMER, OPERATOR = "consumer/velfaerdsanalyse", "operator/drift"
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
 
 
 def main() -> None:
@@ -83,12 +84,15 @@ def _deliver(stack: Stack, delivery: Delivery, extracts: Path, rejects: Path) ->
         console.print(said.stdout)
         raise SystemExit(f"kinlink deliver of {delivery.mapping} ended with {said.returncode}")
     facts = dict(line.split(maxsplit=1) for line in said.stdout.splitlines() if len(line.split(maxsplit=1)) == 2)
-    shown = f"{facts.get('rows', '?'):<28} rejected {facts.get('rejected', '0'):<24}"
-    _say(f"{delivery.source:<14} {delivery.mapping:<22} {shown} {time.monotonic() - started:5.1f} s")
+    rows, rejected = facts.get("to", "?").removeprefix("deliver").strip(), facts.get("rejected", "0")
+    _say(
+        f"{delivery.source:<14} {delivery.mapping:<22} {rows:>13}, rejected {rejected:<12} "
+        f"{time.monotonic() - started:6.1f} s"
+    )
 
 
 def _tables(stack: Stack, out: Path) -> None:
-    listed = json.loads(stack.run(CONSUMER, "table", "list", "--format", "json").stdout)
+    listed = json.loads(stack.run(CONSUMER, "table", "list", "--json").stdout)
     for table in listed:
         if not table["periods"]:
             continue
@@ -101,12 +105,16 @@ def _tables(stack: Stack, out: Path) -> None:
 
 def _compare(stack: Stack, municipality: Path, out: Path) -> bool:
     lines = compare(exact(stack.folder, REFERENCE_DATE, YEAR), stack, municipality)
-    shown = Table("figure", "kinlink", "must be", "", box=None, pad_edge=False)
+    shown = Table(box=None, pad_edge=False)
+    shown.add_column("figure", no_wrap=True)
+    for name in ("kinlink", "published", "synthetic truth"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("")
     for line in lines:
-        shown.add_row(line.label, line.found, line.expected, "ok" if line.holds else "DIFFERS")
+        shown.add_row(line.label, line.found, line.published, line.truth, "ok" if line.holds else "DIFFERS")
     console.print(shown)
     (out / "comparison.json").write_text(
-        json.dumps([{"figure": x.label, "found": x.found, "expected": x.expected, "holds": x.holds} for x in lines]),
+        json.dumps([asdict(line) for line in lines], ensure_ascii=False, indent=1),
         encoding="utf-8",
     )
     wrong = failed(lines)
