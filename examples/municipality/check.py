@@ -203,6 +203,8 @@ def from_extracts(folder: Path) -> dict[str, int]:
     """Derive everything again from `folder/extracts` and compare with `folder/truth`; return what was counted."""
     truth = folder / "truth"
     persons, aliases = reread.register(folder / "extracts")
+    expected = json.loads((truth / "expected.json").read_text(encoding="utf-8"))
+    _expect("residents", len(residents(persons)), expected["residents"])
     families = families_with_children(persons)
     _same_families(families, truth)
     family_of = {one: adults for adults, children in families.items() for one in adults | children}

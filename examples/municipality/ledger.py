@@ -27,11 +27,11 @@ GOOD, MISSING, EXCHANGED, REPLACEMENT, SHORT = range(5)
 _SPOILT = {
     "prisme": (0.03, 0.001, 0.0, 0.0),
     "dubu": (0.02, 0.001, 0.0, 0.0),
-    "voksen": (0.03, 0.001, 0.0, 0.0005),
+    "voksen": (0.03, 0.001, 0.0, 0.002),
     "ky": (0.005, 0.001, 0.0, 0.0),
-    "institution": (0.012, 0.001, 0.0, 0.0005),
-    "elev": (0.006, 0.001, 0.0, 0.0005),
-    "sundhed": (0.02, 0.001, 0.002, 0.0005),
+    "institution": (0.012, 0.001, 0.0, 0.002),
+    "elev": (0.006, 0.001, 0.0, 0.002),
+    "sundhed": (0.02, 0.001, 0.002, 0.002),
     "kultur": (0.03, 0.001, 0.05, 0.0),
 }
 _DAY = np.timedelta64(1, "D")
@@ -116,11 +116,13 @@ def postings(events: Events, rng: np.random.Generator) -> pl.DataFrame:
         month=pl.when(pl.col("u") < 0.035).then(-1).otherwise(12).cast(pl.Int64)
     )
     other_dranst = again.filter(pl.col("u").is_between(0.06, 0.066)).with_columns(dranst=pl.lit(5, pl.Int64))
-    nobody = prisme.filter(pl.Series(rng.random(len(prisme)) < 0.06)).with_columns(
-        person=pl.lit(NONE, pl.Int64), unit=pl.col("unit") * 1.3
+    extra = [part.select(rows.columns) for part in (refunds, wrong, reversal, other_year, other_dranst)]
+    n_prisme = int((rows["extract"] == "prisme").sum()) + sum(map(len, extra))
+    nobody = prisme[rng.choice(len(prisme), int(n_prisme * 0.073))].with_columns(
+        pl.lit(NONE, pl.Int64).alias("person"),
+        unit=pl.col("unit") * pl.Series(rng.uniform(0.5, 2.0, int(n_prisme * 0.073))),
     )
-    extra = [part.select(rows.columns) for part in (refunds, wrong, reversal, other_year, other_dranst, nobody)]
-    rows = pl.concat([rows, *extra]).with_columns(in_year=pl.col("month").is_between(0, 11))
+    rows = pl.concat([rows, *extra, nobody]).with_columns(in_year=pl.col("month").is_between(0, 11))
     late = pl.Series("late", rng.random(len(rows)) < 0.15) & (rows["extract"] == "prisme")
     return rows.with_columns(
         pl.Series("event_month", _month(rows["month"].to_numpy())),

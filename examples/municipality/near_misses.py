@@ -108,7 +108,9 @@ def choose(families: Families, people: People, scale: Scale, rng: np.random.Gene
     child_of = np.full(len(families), NONE, np.int64)
     children = np.flatnonzero(people.role == CHILD)
     child_of[people.family[children]] = children
-    free = [int(family) for family in rng.permutation(np.flatnonzero(~families.is_target))]
+    # The case is on the oldest child, who must have lived when it began.
+    fits = ~families.is_target & (people.birth[child_of] < np.datetime64("2012-01-01", "D"))
+    free = [int(family) for family in rng.permutation(np.flatnonzero(fits))]
     roomy = {int(family) for family in free_for_relatives(families, people, 42.0)}
     reserved: set[int] = set()
     found: list[NearMiss] = []

@@ -164,13 +164,13 @@ def childless(people: People, n: int, residents: int | None, rng: np.random.Gene
     people.add(
         n_singles,
         sex=rng.integers(0, 2, n_singles),
-        birth=REFERENCE_DATE - years(np.clip(rng.gamma(3.2, 9.0, n_singles) + 18.1, 18.1, 92.0)),
+        birth=REFERENCE_DATE - years(18.1 + 74.0 * rng.beta(1.5, 2.2, n_singles)),
         household=people.new_households(n_singles),
         civil=rng.choice(list("UFE"), n_singles, p=[0.65, 0.22, 0.13]),
         moved_in=moved,
     )
     homes = people.new_households(n_couples)
-    birth = REFERENCE_DATE - years(np.clip(rng.gamma(4.0, 9.0, n_couples) + 20.0, 20.0, 88.0))
+    birth = REFERENCE_DATE - years(20.0 + 66.0 * rng.beta(1.8, 2.0, n_couples))
     wed = rng.random(n_couples) < 0.6
     moved = REFERENCE_DATE - years(rng.uniform(0.1, 20.0, n_couples))
     shared = {"household": homes, "civil": np.where(wed, "G", "U"), "moved_in": moved}
