@@ -76,5 +76,4 @@ def start(
     table.write_text(access + INFRASTRUCTURE_RULE)
     audit = AuditLog(engine)
     running = server.start(told, register, services, AccessTable.load(table), audit, audited_per_message)
-    server.open_for_calls(running)
     return Served(running, engine, audit, certificates, folder)

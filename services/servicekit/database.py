@@ -28,7 +28,7 @@ _MIGRATION_LOCK = 7_310_150  # any constant that no other advisory lock uses
 def engine(url: str | SecretStr) -> Engine:
     """Open the database at `url`: "sqlite:///<path>" or "postgresql+psycopg://…".
 
-    An SQLite file's folder is made when it is missing.
+    An SQLite file is made when it is missing, readable by its owner only, and its folder too.
     """
     parsed = make_url(url.get_secret_value() if isinstance(url, SecretStr) else url)
     if parsed.drivername == "postgresql":
@@ -36,7 +36,9 @@ def engine(url: str | SecretStr) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
     if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        path = Path(parsed.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # its journal takes the same mode
     result = create_engine(parsed, hide_parameters=True)
     event.listen(result, "connect", _on_sqlite_connect)
     event.listen(result, "begin", _on_sqlite_begin)

@@ -10,7 +10,9 @@ request id → span → error mapping → identity → audit → access → hand
    answer when the log cannot be written.
 4. Every step of a call, a stream's iteration included, runs in one context of
    its own, where `identity.current_caller()` and the current span hold.
-5. An unexpected exception becomes INTERNAL with the request id. The log gets
+5. A certificate that is denied or expires while its stream goes on ends it at
+   the next answer.
+6. An unexpected exception becomes INTERNAL with the request id. The log gets
    its type and place, never its text: that may hold a value.
 """
 
@@ -34,7 +36,7 @@ from servicekit.access import AccessTable
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.certificates import Authenticator
 from servicekit.errors import DeniedError, ServiceError, UnauthenticatedError, UnavailableError
-from servicekit.identity import CURRENT, Call
+from servicekit.identity import CURRENT, Call, Caller
 from servicekit.logs import describe_exception
 from servicekit.tracing import server_span
 
@@ -104,6 +106,7 @@ class Layers(grpc.ServerInterceptor):
                 for response in behaviour(request, context):
                     answered()
                     yield response
+                    self._authenticate(context)
                 answered()
 
         return lambda request, context: _Scoped(respond(request, context))
@@ -134,25 +137,22 @@ class Layers(grpc.ServerInterceptor):
             stack.enter_context(_errors_mapped(call, context))
             call_audit = _CallAudit(call, self._audit, rpc in self._audited_per_message)
             stack.enter_context(call_audit.failures_recorded(context))
-            self._identify(call, context)
-            self._admit(call)
+            call.caller = self._authenticate(context)
+            self._admit(call, call.caller)
             if not context.is_active():
                 raise TimeoutError  # nobody waits for the answer any more: do not begin
             yield call_audit.answered
 
-    def _identify(self, call: Call, context: grpc.ServicerContext) -> None:
+    def _authenticate(self, context: grpc.ServicerContext) -> Caller:
         pems: Any = context.auth_context().get("x509_pem_cert")
         if not pems:
             raise UnauthenticatedError("a client certificate is needed", "IDENTITY_MISSING")
-        call.caller = self._authenticator.authenticate(pems[0])
+        return self._authenticator.authenticate(pems[0])
 
-    def _admit(self, call: Call) -> None:
-        if call.caller is None:
-            raise UnauthenticatedError("a client certificate is needed", "IDENTITY_MISSING")
-        rule = self._access.decide(call.rpc, call.caller)
+    def _admit(self, call: Call, caller: Caller) -> None:
+        rule = self._access.decide(call.rpc, caller)
         if rule is None:
-            message = f"{call.caller.role}/{call.caller.name} may not call {call.rpc}"
-            raise DeniedError(message, "ACCESS_DENIED")
+            raise DeniedError(f"{caller.role}/{caller.name} may not call {call.rpc}", "ACCESS_DENIED")
         call.grant, call.limits = rule.grant, rule.limits
 
 

@@ -50,12 +50,16 @@ class RunningServer:
     _pool: ThreadPoolExecutor
     _health: _Health
 
+    def leave(self) -> None:
+        """Let health say NOT_SERVING from now on; calls are still taken."""
+        self._health.leave()
+
     def stop(self, grace_s: float) -> None:
         """Stop taking calls, let those under way end for `grace_s`, then cut them off.
 
         Returns when every handler has returned, so that all entries are written.
         """
-        self._health.leave()
+        self.leave()
         for ended in [server.stop(grace_s) for server in self._servers]:
             ended.wait()
         self._pool.shutdown()
@@ -81,8 +85,9 @@ def start(
     access: AccessTable,
     audit: AuditLog,
     audited_per_message: Collection[str] = (),
+    ready: Callable[[], None] = lambda: None,
 ) -> RunningServer:
-    """Start a server; health says NOT_SERVING until `RunningServer` is handed to `serve` or `open` is called.
+    """Start a server: bind, call `ready`, then take calls and let health say SERVING.
 
     Raises:
         ServerError: a rule of the access table names an RPC that does not exist; the address is taken; the
@@ -102,6 +107,8 @@ def start(
             ("grpc.max_send_message_length", -1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.keepalive_time_ms", 60_000),  # a caller that vanished holds a thread until this finds it out
+            ("grpc.keepalive_timeout_ms", 20_000),
         ],
         maximum_concurrent_rpcs=2 * settings.threads,
     )
@@ -116,15 +123,12 @@ def start(
         probe = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
         health_pb2_grpc.add_HealthServicer_to_server(state.servicer, probe)
         health_address = _bind(settings.health_listen, probe.add_insecure_port)
+        probe.start()
         servers.append(probe)
-    for each in servers:
-        each.start()
+    ready()
+    server.start()
+    state.enter()
     return RunningServer(address, health_address, tuple(servers), pool, state)
-
-
-def open_for_calls(server: RunningServer) -> None:
-    """Let health say SERVING."""
-    server._health.enter()  # noqa: SLF001 - one module
 
 
 def run(
@@ -139,9 +143,10 @@ def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT; call from the main thread.
 
-    `ready` runs once the address is bound and before health says SERVING: end
-    the start-up there. `stopping` runs when the signal has come, before calls
-    are drained: tell background work to end. Prints `ready <address>`.
+    `ready` runs once the address is bound and before calls are taken: end the
+    start-up there. `stopping` runs when the signal has come, before calls are
+    drained: tell background work, and handlers that wait for it, to end. Prints
+    `ready <address>`.
 
     Raises:
         ServerError: as `start` does.
@@ -149,14 +154,13 @@ def run(
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server = start(settings, register, services, access, audit, audited_per_message)
-    ready()
-    open_for_calls(server)
+    server = start(settings, register, services, access, audit, audited_per_message, ready)
     _log.info("serving", address=server.address)
     sys.stdout.write(f"ready {server.address}\n")
     sys.stdout.flush()
     stop.wait()
     _log.info("stopping", drain_s=settings.drain_s)
+    server.leave()
     stopping()
     server.stop(settings.drain_s)
 

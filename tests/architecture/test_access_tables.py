@@ -116,7 +116,6 @@ def running(
     started = server.start(
         settings, register(service), tuple(services_of(service)), AccessTable.load(table(service)), audit
     )
-    server.open_for_calls(started)
     yield service, started.address, audit
     started.stop(0)
     engine.dispose()

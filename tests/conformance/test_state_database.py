@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -212,6 +213,14 @@ def test_sqlite_commits_are_synced_before_they_return(engine: Engine) -> None:
     with database.read(engine) as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def test_sqlite_files_are_their_owners_only(engine: Engine, tmp_path: Path) -> None:
+    if engine.dialect.name != "sqlite":
+        pytest.skip("of SQLite only")
+    AuditLog(engine).append(entry())
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "folder").iterdir()}
+    assert set(modes.values()) == {0o600}, modes
 
 
 def test_reader_sees_one_state_while_a_writer_works(engine: Engine) -> None:

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event
 from typing import Any
 
@@ -148,6 +149,21 @@ def test_denied_certificate_is_refused_at_the_next_call(served: Served, line: st
         (served.folder.parent / "denied").write_text("")
         list_tables(channel)
     assert [reason for _, _, reason in served.audited()] == ["", "CERTIFICATE_DENIED", ""]
+
+
+def test_stream_of_a_certificate_that_is_denied_ends_at_the_next_answer(served: Served) -> None:
+    with served.channel("consumer-analyse") as channel:
+        messages = SimpleQueue[Any]()
+        answers = pseudonymisation_grpc.PseudonymisationServiceStub(channel).Evaluate(iter(messages.get, None))
+        for _ in range(2):
+            messages.put(pseudonymisation.EvaluateRequest())
+            next(answers)
+        (served.folder.parent / "denied").write_text("spiffe://kinlink.test/consumer/analyse\n")
+        messages.put(pseudonymisation.EvaluateRequest())
+        with pytest.raises(grpc.RpcError) as caught:
+            list(answers)
+        messages.put(None)
+    assert from_rpc_error(caught.value).reason == "CERTIFICATE_DENIED"
 
 
 def test_everybody_is_refused_while_the_deny_list_cannot_be_read(served: Served) -> None:
@@ -366,8 +382,9 @@ def test_sigterm_lets_calls_under_way_end_and_refuses_new_ones(
 ) -> None:
     assert process.stdout is not None
     assert process.stdin is not None
-    word, address = process.stdout.readline().split()
-    assert word == "ready"
+    line = process.stdout.readline()
+    assert line.startswith("ready "), process.communicate()[1]
+    address = line.split()[1]
     with open_channel(address, identity(certificates, "consumer-analyse")) as channel:
         stub = statistics_grpc.StatisticsServiceStub(channel)
         under_way = stub.GetTable.future(statistics.GetTableRequest())
