@@ -19,7 +19,7 @@ from kinlink.delivery.mapping import Mapping
 from kinlink.delivery.period import Period
 from kinlink.delivery.read import LINE, Extract
 from kinlink.delivery.records import join_records
-from kinlink.delivery.validate import REJECTS, UNKNOWN_CODE, Validated, Validator
+from kinlink.delivery.validate import REJECTS, UNKNOWN_CODE, Validated, Validator, rows_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,11 @@ def validated(
             reason=pl.lit("fields"),
             expected=pl.lit("as many fields as the header"),
         )
-        no_rows = pl.DataFrame(schema=mapping.dataset.schema)
-        yield Validated(no_rows.clear(), misfits.match_to_schema(REJECTS)), misfits.height, extract.duplicates
+        yield (
+            Validated(pl.DataFrame(schema=rows_schema(mapping.dataset)), misfits.match_to_schema(REJECTS)),
+            misfits.height,
+            extract.duplicates,
+        )
 
 
 def _stat(path: Path) -> tuple[int, int]:

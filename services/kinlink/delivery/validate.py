@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from kinlink.delivery.datasets import Dataset
 from kinlink.delivery.errors import MappingError
 from kinlink.delivery.mapping import CodeList, ColumnRule, Mapping
 from kinlink.delivery.period import Period
@@ -33,6 +34,11 @@ class Validated:
 
     rows: pl.DataFrame
     rejects: pl.DataFrame
+
+
+def rows_schema(dataset: Dataset) -> pl.Schema:
+    """Return the dataset's schema while its pseudonym columns still hold identifiers."""
+    return pl.Schema({name: pl.String() if dtype == pl.Binary() else dtype for name, dtype in dataset.schema.items()})
 
 
 class Validator:
