@@ -172,6 +172,18 @@ def test_two_counts_of_one_cell_that_differ_for_few_families_are_refused() -> No
     assert g.shown(g.protect(g.given(definition, rows)), measure="adults")["target",] == 27
 
 
+@pytest.mark.parametrize(("married", "released"), [(3, False), (5, True), (0, True)])
+def test_combination_of_counts_that_singles_out_few_families_is_refused(married: int, released: bool) -> None:
+    names = ("adults", "single")
+    counts = [replace(g.FAMILIES, name=name, column=name) for name in names]
+    definition = g.table("t", [GROUP], g.FAMILIES, *counts)
+    # Two adults; or one, a single provider; or one who is married: adults + single - 2 families finds those.
+    rows = [(number, "target", 1, 2, 0) for number in range(20)]
+    rows += [(100 + number, "target", 1, 1, 1) for number in range(20)]
+    rows += [(200 + number, "target", 1, 1, 0) for number in range(married)]
+    assert bool(g.protect(g.given(definition, rows)).tables) is released
+
+
 def test_amount_is_summed_by_one_table_with_margins() -> None:
     rows = [(number, "target", 1) for number in range(6)]
     release = g.protect(g.given(AMOUNTS, rows), g.given(replace(AMOUNTS, table_id="u"), rows))

@@ -207,10 +207,12 @@ def _coverage(table: ReleasedTable) -> list[CoverageShare]:
 
 def _audit(answer: Levelled, policy: Policy) -> Mapping[str, int]:
     """Return internal counts: cells as shown, withheld, and unsafe at the finest level."""
-    definition = answer.table.table
-    finest = inner(answer.table, {axis.name: 0 for axis in definition.axes})
-    families = denominators(answer.table, finest) if definition.denominator_axes else None
-    judged = judge(definition, with_margins(finest) if definition.margins else finest, policy, families)
+    judged = answer.judged
+    if any(answer.levels.values()):
+        definition = answer.table.table
+        finest = inner(answer.table, dict.fromkeys(answer.levels, 0))
+        families = denominators(answer.table, finest) if definition.denominator_axes else None
+        judged = judge(definition, with_margins(finest) if definition.margins else finest, policy, families)
     return {
         "cells": len(answer.judged),
         "withheld": sum(not cell.safe for cell in answer.judged),
