@@ -89,6 +89,12 @@ def test_a_key_file_that_everybody_reads_is_refused_and_a_made_one_is_not(engine
         _open(engine, tmp_path)
 
 
+def test_a_key_file_that_cannot_be_made_is_said_clearly(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KeyStoreError, match="cannot be made"):
+        _open(engine, tmp_path, "file:file/kek")
+
+
 @pytest.mark.parametrize("uri", ["", "kek", "vault:kek", "file:"])
 def test_unknown_providers_are_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(KeyStoreError, match="expected file:"):

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _KEY_SIZE: Final = 32
 _NONCE_SIZE: Final = 12
+_ADVICE: Final = {True: "name a file in a folder that can be written", False: "keys are sealed under it: restore it"}
 
 
 class KeyStoreError(Exception):
@@ -64,13 +65,13 @@ class FileKey:
         Raises:
             KeyStoreError: as `open_key_encryption_key`.
         """
-        if create and not path.exists():
-            _create(path)
         try:
+            if create and not path.exists():
+                _create(path)
             status = path.stat()
             key = b64decode(path.read_text(encoding="ascii").strip(), validate=True)
         except OSError as error:
-            raise KeyStoreError(f"kek: {path} cannot be read, and keys are sealed under it; restore it") from error
+            raise KeyStoreError(f"kek: {path} cannot be {'made' if create else 'read'}; {_ADVICE[create]}") from error
         except ValueError as error:
             raise KeyStoreError(f"kek: {path} must hold {_KEY_SIZE} bytes in base64") from error
         if len(key) != _KEY_SIZE:
