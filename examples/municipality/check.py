@@ -111,7 +111,7 @@ def families_with_children(persons: dict[str, Registered]) -> dict[frozenset[str
 
 
 def _families_at(
-    members: list[str], persons: dict[str, Registered], in_common: set[tuple[str | None, str | None]]
+    members: list[str], persons: dict[str, Registered], in_common: set[tuple[str, str]]
 ) -> dict[frozenset[str], frozenset[str]]:
     couple: dict[str, str] = {}
     for one in members:
@@ -226,7 +226,7 @@ def from_extracts(folder: Path) -> dict[str, int]:
         "target": len(target),
         "spells": len(all_spells),
         "postings": len(all_postings),
-        "unlinked": sum(one.person is None for one in [*all_spells, *all_postings]),
+        "unlinked": sum(spell.person is None for spell in all_spells) + sum(one.person is None for one in all_postings),
     }
 
 

@@ -210,22 +210,22 @@ def price(frames: dict[str, pl.DataFrame], people: People, families: Families) -
     for name, rows in frames.items():
         person = rows["person"].to_numpy()
         family = np.where(person == NONE, NONE, people.family[person])
-        component = np.array([entries[service].component for service in rows["service"].to_list()])
+        components = np.array([entries[service].component for service in rows["service"].to_list()])
         factor_of = np.where((family >= 0) & (family < n_target), "target", "others")
         marked[name] = rows.with_columns(
             pl.Series("family", family),
-            pl.Series("component", component),
+            pl.Series("component", components),
             pl.Series("group", factor_of),
             linked=pl.col("dirt") == GOOD,
         )
-    factors = {}
-    for group, n in (("target", n_target), ("others", len(families) - n_target)):
+    factors: dict[tuple[str, str], float] = {}
+    for name, n in (("target", n_target), ("others", len(families) - n_target)):
         for component in COMPONENTS:
             now = sum(
-                float(_weight(rows.filter((pl.col("group") == group) & (pl.col("component") == component))))
+                float(_weight(rows.filter((pl.col("group") == name) & (pl.col("component") == component))))
                 for rows in marked.values()
             )
-            factors[group, component] = wanted[group][component] * n * 100 / now
+            factors[name, component] = wanted[name][component] * n * 100 / now
     return {name: _to_ore(rows, factors) for name, rows in marked.items()}
 
 

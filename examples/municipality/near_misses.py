@@ -17,11 +17,11 @@ from examples.municipality.people import CHILD, FEMALE, MALE, MARRIED, NONE, SIN
 
 KONT, SICK, UDD, SU, DAGP = "BIF-KONTANTHJAELP", "BIF-SYGEDAGPENGE", "BIF-UDDANNELSESHJAELP", "BIF-SU", "BIF-DAGPENGE"
 TREATMENT = "SOF-FAMILIEBEHANDLING"
-_LONG = [(KONT, "AP", "2011-01-01", "2015-02-01")]
-_CASE = [(TREATMENT, "2013-05-01", None)]
-
 Benefits = list[tuple[str, str, str, str]]
 Cases = list[tuple[str, str, str | None]]
+
+_LONG: Benefits = [(KONT, "AP", "2011-01-01", "2015-02-01")]
+_CASE: Cases = [(TREATMENT, "2013-05-01", None)]
 
 # label: (why it is outside, the parent's benefits, the child's cases)
 PLANS: dict[str, tuple[str, Benefits, Cases]] = {

@@ -50,7 +50,7 @@ def _draw(birth: Dates, sex: npt.NDArray[np.int8]) -> Texts:
     days = (birth - birth.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
     serial = 2 * slot + sex + np.where(years >= 2000, 4000, 0)
     value = (((days + 60) * 100 + months) * 100 + years % 100) * 10_000 + serial
-    return value.astype("U10")
+    return np.asarray(value.astype("U10"), np.str_)
 
 
 def assign(people: People, families: Families, rng: np.random.Generator) -> Numbers:

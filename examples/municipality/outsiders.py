@@ -151,7 +151,7 @@ def relatives(families: Families, people: People, rng: np.random.Generator) -> N
 def childless(people: People, n: int, residents: int | None, rng: np.random.Generator) -> None:
     """Add `n` households without children, or, given `residents`, as many as fill the city to that many persons."""
     if residents is not None:
-        living_here = np.count_nonzero(people.is_resident())
+        living_here = int(np.count_nonzero(people.is_resident()))
         missing = residents - living_here
         if missing < 0:
             raise ValueError(f"{living_here} persons live here already; ask for more than that")

@@ -91,7 +91,7 @@ def _child_births(families: Families, rng: np.random.Generator) -> tuple[Ints, I
 def _parent_birth(oldest: Dates, span: np.ndarray, mean: float, deviation: float, rng: np.random.Generator) -> Dates:
     """Birth dates such that the parent was 18.5 to 46 at every child's birth."""
     at_oldest = np.clip(rng.normal(mean, deviation, len(oldest)), 18.5, np.maximum(46.0 - span, 19.0))
-    return oldest - years(at_oldest)
+    return np.asarray(oldest - years(at_oldest))
 
 
 def people_of(families: Families, people: People, rng: np.random.Generator) -> None:
