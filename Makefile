@@ -10,7 +10,7 @@ BIN := .venv/bin
 PY := PYTHONPATH=services:. $(BIN)/python
 SOURCES := services tests bench examples tools
 
-.PHONY: help demo test test-slow check fix proto docs bench-evaluate bench-client bench-families clean
+.PHONY: help demo test test-slow check fix proto docs bench-evaluate bench-families clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,7 +29,7 @@ check: .venv/ready ## Check style, types, contracts and generated files; writes 
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy
 	@cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf format --diff --exit-code
-	@if git rev-parse --verify -q HEAD:proto >/dev/null; then $(BIN)/buf breaking proto --against '.git#ref=HEAD,subdir=proto'; fi
+	@$(BIN)/buf breaking proto --against proto/released.binpb
 	@$(PY) tools/gen_proto.py --check
 	@$(PY) tools/gen_docs.py --check
 	@$(PY) tools/gen_family_spec.py --check
