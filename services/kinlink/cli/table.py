@@ -51,7 +51,7 @@ def list_tables(
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """List the tables that you may read, with their periods and definitions."""
+    """List the tables that you may read, with their periods; --json adds their definitions."""
     with ClientConfig.load(config).linker_channel() as channel:
         tables = StatisticsClient(channel).list_tables()
     if as_json:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -9,14 +10,31 @@ import sqlalchemy as sa
 from linker.disclosure.release import Release
 from linker.store.releases import RELEASED_TABLES, RELEASES, Releases, TamperedReleaseError
 from linker.store.state import METADATA
+from servicekit import database
 from servicekit.errors import ConflictError
+from tests import postgres
 from tests.unit import gate_fixtures as g
 from tests.unit import linker_fixtures
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> sa.Engine:
-    return linker_fixtures.database(tmp_path)
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[sa.Engine]:
+    with postgres.cluster() as url:
+        made = database.engine(url)
+        database.migrate(made, "linker")
+        yield made
+        made.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> sa.Engine:
+    if request.param == "sqlite":
+        return linker_fixtures.database(tmp_path)
+    made: sa.Engine = request.getfixturevalue("postgresql")
+    with made.begin() as connection:
+        for table in (RELEASED_TABLES, RELEASES):
+            connection.execute(sa.delete(table))
+    return made
 
 
 def released(year: int = 2014) -> Release:
