@@ -64,6 +64,8 @@ def _sender(provider: LoggerProvider) -> Callable[[Any, str, _Event], _Event]:
     logger = provider.get_logger("kinlink")
 
     def send(_logger: Any, _name: str, event: _Event) -> _Event:
+        if str(event.get("logger", "")).startswith("opentelemetry"):
+            return event  # that sending failed is not sent
         level = str(event.get("level", "info")).upper()
         record = LogRecord(
             timestamp=time.time_ns(),

@@ -25,6 +25,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from servicekit import telemetry
 from servicekit.access import AccessTable
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.certificates import Authenticator, DenyList
@@ -163,6 +164,7 @@ def run(
     server.leave()
     stopping()
     server.stop(settings.drain_s)
+    telemetry.flush()
 
 
 def _bind(address: str, add: Callable[[str], int]) -> str:

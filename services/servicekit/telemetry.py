@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from threading import Thread
 from typing import Any, Protocol
 
 from opentelemetry import metrics, trace
@@ -31,7 +31,9 @@ from servicekit.allow_list import ALLOWED_ATTRIBUTES, AllowedMetrics, AllowedSpa
 from servicekit.logs import setup_logs
 from servicekit.tracing import client_interceptors
 
-__all__ = ["Telemetry", "client_interceptors", "setup"]
+__all__ = ["Telemetry", "client_interceptors", "flush", "setup"]
+
+_EXPORT_TIMEOUT_S = 5
 
 
 class TelemetrySettings(Protocol):
@@ -41,19 +43,32 @@ class TelemetrySettings(Protocol):
     def otlp_endpoint(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
 class Telemetry:
-    """What `setup` started. What is buffered is sent when the process ends, or by `flush`."""
+    """What `setup` started."""
 
-    tracing: TracerProvider | None = None
-    metering: MeterProvider | None = None
-    logs: LoggerProvider | None = None
+    def __init__(self, *providers: TracerProvider | MeterProvider | LoggerProvider) -> None:
+        """Hold the providers to stop."""
+        self._providers = list(providers)
 
     def flush(self) -> None:
-        """Send what is buffered and stop."""
-        for provider in (self.tracing, self.metering, self.logs):
-            if provider is not None:
-                provider.shutdown()
+        """Send what is buffered and stop; `server.run` does so at its end. Again: nothing.
+
+        All at once, so that an absent collector delays the end by one timeout and not by three.
+        """
+        ending = [Thread(target=provider.shutdown, daemon=True) for provider in self._providers]
+        self._providers.clear()
+        for thread in ending:
+            thread.start()
+        for thread in ending:
+            thread.join()
+
+
+_started = Telemetry()
+
+
+def flush() -> None:
+    """Flush what `setup` started in this process."""
+    _started.flush()
 
 
 def setup(settings: TelemetrySettings, service_name: str) -> Telemetry:
@@ -63,24 +78,27 @@ def setup(settings: TelemetrySettings, service_name: str) -> Telemetry:
     `opentelemetry.trace.get_tracer` and `metrics.get_meter` are sent too, as
     far as the allow-list lets their attributes through.
     """
+    global _started  # noqa: PLW0603 - OpenTelemetry's providers are one a process as well
     if not settings.otlp_endpoint:
         setup_logs(None)
-        return Telemetry()
+        return _started
     # Not Resource.create: it reads the environment, which may hold anything.
     resource = Resource({"service.name": service_name, "service.namespace": "kinlink"})
     insecure = not settings.otlp_endpoint.startswith("https://")
-    endpoint: Any = {"endpoint": settings.otlp_endpoint, "insecure": insecure}
-    tracing = TracerProvider(resource=resource)
+    endpoint: Any = {"endpoint": settings.otlp_endpoint, "insecure": insecure, "timeout": _EXPORT_TIMEOUT_S}
+    tracing = TracerProvider(resource=resource, shutdown_on_exit=False)
     tracing.add_span_processor(BatchSpanProcessor(AllowedSpans(OTLPSpanExporter(**endpoint))))
     trace.set_tracer_provider(tracing)
     metering = MeterProvider(
         [PeriodicExportingMetricReader(AllowedMetrics(OTLPMetricExporter(**endpoint)))],
         resource=resource,
+        shutdown_on_exit=False,
         views=[View(instrument_name="*", attribute_keys=set(ALLOWED_ATTRIBUTES))],
     )
     metrics.set_meter_provider(metering)
-    logs = LoggerProvider(resource=resource)
+    logs = LoggerProvider(resource=resource, shutdown_on_exit=False)
     logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(**endpoint)))
     set_logger_provider(logs)
     setup_logs(logs)
-    return Telemetry(tracing, metering, logs)
+    _started = Telemetry(tracing, metering, logs)
+    return _started

@@ -26,4 +26,9 @@ def serve(
     if service not in found:
         hint = f"installed here: {', '.join(sorted(found)) or 'none'}"
         raise typer.BadParameter(f"no such service; {hint}", param_hint="SERVICE")
-    found[service].load()(config)
+    try:
+        run = found[service].load()
+    except ModuleNotFoundError as error:
+        message = f"{service} needs packages that are not installed: pip install 'kinlink[{service}]'"
+        raise typer.BadParameter(message, param_hint="SERVICE") from error
+    run(config)
