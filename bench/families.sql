@@ -84,6 +84,7 @@ WHERE abs(w.months - m.months) < 180
   AND coalesce(w.mother_id <> m.mother_id, true)
   AND coalesce(w.father_id <> m.person_id, true) AND coalesce(m.father_id <> w.person_id, true)
   AND coalesce(w.father_id <> m.father_id, true)
+  AND coalesce(w.mother_id <> m.father_id, true) AND coalesce(w.father_id <> m.mother_id, true)
   AND w.adults = w.adult + m.adult + w.own + m.own;
 
 CREATE TEMP TABLE samboende AS

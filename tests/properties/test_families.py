@@ -7,6 +7,7 @@ than any register, so that rules meet each other.
 from __future__ import annotations
 
 import datetime
+from random import Random
 from typing import Any
 
 import polars as pl
@@ -80,7 +81,7 @@ def _as_dict(members: pl.DataFrame) -> dict[int, tuple[int, str, int]]:
     return {number: (family, role, code) for number, family, role, code in rows}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(towns())
 def test_families_equal_the_slow_implementation(town: tuple[list[dict[str, Any]], list[dict[str, Any]]]) -> None:
     people, register = town
@@ -91,3 +92,15 @@ def test_families_equal_the_slow_implementation(town: tuple[list[dict[str, Any]]
     assert _as_dict(found_c) == oracle.families(people, register, DAY, kind="c")
     assert _as_dict(found_e) == oracle.families(people, register, DAY, kind="e")
     assert dict(homes.rows()) == oracle.households(people)
+
+
+@settings(max_examples=25, deadline=None)
+@given(towns(), st.randoms(use_true_random=False))
+def test_families_do_not_depend_on_the_order_of_rows(
+    town: tuple[list[dict[str, Any]], list[dict[str, Any]]], random: Random
+) -> None:
+    people, register = town
+    expected = c_family_members(*_frames(people, register), DAY).collect().sort("person_id")
+    random.shuffle(people)
+    random.shuffle(register)
+    assert c_family_members(*_frames(people, register), DAY).collect().sort("person_id").equals(expected)

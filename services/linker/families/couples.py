@@ -153,16 +153,17 @@ def _samboende_pairs(
     men = candidates.filter(pl.col("sex") == "m").drop("sex", "adults")
     women = candidates.filter(pl.col("sex") == "f").drop("sex")
 
-    def kin(parent: str) -> pl.Expr:
-        either_is_parent = (pl.col(f"{parent}_id") == pl.col("person_id_man")) | (
-            pl.col(f"{parent}_id_man") == pl.col("person_id")
-        )
-        same_parent = pl.col(f"{parent}_id") == pl.col(f"{parent}_id_man")
-        return either_is_parent.fill_null(value=False) | same_parent.fill_null(value=False)
-
+    # A parent may be mother of one and father of the other: number changes, two mothers.
+    theirs = ("mother_id_man", "father_id_man")
+    shared_parent = [pl.col(one) == pl.col(other) for one in ("mother_id", "father_id") for other in theirs]
+    parent_and_child = [
+        *(pl.col(parent) == pl.col("person_id_man") for parent in ("mother_id", "father_id")),
+        *(pl.col(parent) == pl.col("person_id") for parent in theirs),
+    ]
+    kin = pl.any_horizontal(*shared_parent, *parent_and_child).fill_null(value=False)
     return (
         women.join(men, on="address_id", how="inner", suffix="_man")
-        .filter(((pl.col("months") - pl.col("months_man")).abs() < SAMBOENDE_MONTHS) & ~kin("mother") & ~kin("father"))
+        .filter(((pl.col("months") - pl.col("months_man")).abs() < SAMBOENDE_MONTHS) & ~kin)
         .filter(pl.col("adults") == pl.col("adult") + pl.col("adult_man") + pl.col("own") + pl.col("own_man"))
         .select(
             pl.min_horizontal("person_id", "person_id_man").alias("first"),
