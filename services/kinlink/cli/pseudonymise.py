@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
 
 from kinlink.cli.config import ClientConfig
 from kinlink.cli.deliver import Config
 from kinlink.cli.progress import stages
-from kinlink.delivery.column import column_rejects, pseudonymised, read_table, write_table
+from kinlink.delivery.column import column_rejects, pseudonymised, read_table, without, write_table
 from kinlink.errors import LimitError
 from kinlink.pseudonymizer_client import PseudonymizerClient
 from kinlink.pseudonyms import Kind
@@ -48,8 +47,8 @@ def pseudonymise(
         )
         raise LimitError(message, "TOO_MANY_REJECTS")
     if bad.height and rejects is not None:
-        bad.write_csv(rejects, separator=";")
-        frame = frame.filter(~pl.int_range(pl.len()).is_in((bad["row"].cast(pl.Int64) - 2).implode()))
+        write_table(bad, rejects, ";")
+        frame = without(frame, bad)
     with settings.pseudonymizer_channel() as channel, stages() as open_stage:
         client = PseudonymizerClient(channel, domain=f"source/{source}", suite=settings.suite)
         done, key = client.pseudonymise(frame, column, Kind.CPR, open_stage("pseudonymise"))

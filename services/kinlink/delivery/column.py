@@ -61,6 +61,11 @@ def column_rejects(frame: pl.DataFrame, column: str, file: str, *, synthetic: bo
     )
 
 
+def without(frame: pl.DataFrame, rejects: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame without the rows that `column_rejects` names."""
+    return frame.with_row_index("_row", 2).filter(~pl.col("_row").is_in(rejects["row"].implode())).drop("_row")
+
+
 def pseudonymised(frame: pl.DataFrame, column: str, key: KeyRef, *, text: bool) -> pl.DataFrame:
     """Return the frame with its column of elements in text form, or as it is."""
     if not text:
@@ -79,4 +84,4 @@ def write_table(frame: pl.DataFrame, path: Path, separator: str) -> None:
         else:
             frame.write_csv(path, separator=separator)
     except OSError:
-        raise InputError(f"The file {path} cannot be written. Check --out.", "OUT_FILE") from None
+        raise InputError(f"The file {path} cannot be written. Check the path.", "OUT_FILE") from None
