@@ -49,6 +49,14 @@ def test_shipped_registry_has_the_four_tables_with_danish_notes() -> None:
             assert axis.numeric or names <= set(axis.titles_da) | set(axis.categories)
 
 
+def test_table_says_its_target_groups_version_and_definition() -> None:
+    table = g.REGISTRY["services_by_departments"]
+    assert table.universe_text == "target families; target group copenhagen_analysis version 1"
+    assert table.notes_da[-1].startswith("Målgruppen copenhagen_analysis, version 1: Familier")
+    assert "\n" not in table.notes_da[-1]
+    assert g.REGISTRY["coverage"].universe_text == "delivered rows"
+
+
 def test_every_level_maps_every_category_and_is_no_finer_than_the_first() -> None:
     for table in g.REGISTRY.values():
         for axis in table.axes:
@@ -87,6 +95,7 @@ def test_number_stands_in_its_category_open_at_both_ends() -> None:
         (AXIS + 'subtotals = { s = ["SUF"] }\nlevels = [{ "SUF+KFF" = ["SUF", "KFF"] }]' + TABLE, "cuts across"),
         (AXIS + 'subtotals = { s = ["ABC"] }' + TABLE, "not registered"),
         (AXIS.replace("axes.department", "axes.status") + TABLE, "taken"),
+        (AXIS + TABLE.replace("axes = [", 'target_group = "nobody"\naxes = ['), "none is called"),
         (AXIS + TABLE.replace('"count"', '"kroner"'), "a unit is one of"),
         (AXIS + TABLE.replace('"count"', '"share"'), "have a denominator"),
         (AXIS + TABLE.replace("axes = [", 'denominator_axes = ["group"]\naxes = ['), "denominator axis"),

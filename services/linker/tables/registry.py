@@ -22,6 +22,9 @@ from typing import Any
 
 import polars as pl
 
+from linker.tables import target_rules
+from linker.tables.target_rules import TargetGroup
+
 AXIS_TOTAL = "total"
 # Columns that every released table has beside its axes.
 _RESERVED = frozenset({"contributor", "measure", "unit", "status", "integer", "real", "value"})
@@ -119,6 +122,7 @@ class RegisteredTable:
     denominator_axes: tuple[str, ...]
     notes_da: tuple[str, ...]
     margins: bool
+    target_group_version: int = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -130,8 +134,10 @@ class RegisteredTable:
 
     @property
     def universe_text(self) -> str:
-        """The universe in words, with the target group's name."""
-        return self.universe + (f"; target group {self.target_group}" if self.target_group else "")
+        """The universe in words, with the target group's name and version."""
+        if self.target_group is None:
+            return self.universe
+        return f"{self.universe}; target group {self.target_group} version {self.target_group_version}"
 
     def axis(self, name: str) -> Axis:
         """Return the axis called `name`; KeyError when the table has none."""
@@ -139,10 +145,10 @@ class RegisteredTable:
 
 
 def load(path: Path) -> tuple[RegisteredTable, ...]:
-    """Read the registry, in the file's order.
+    """Read the registry, in the file's order; a target group's definition joins the table's notes.
 
     Raises:
-        RegistryError: an unknown axis, category or unit, a repeated id, a table with margins on an
+        RegistryError: an unknown axis, category, unit or target group, a repeated id, a table with margins on an
             axis without total, or a level that a subtotal does not follow.
     """
     document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -228,6 +234,10 @@ def _table(entry: Mapping[str, Any], axes: Mapping[str, Axis]) -> RegisteredTabl
     denominator_axes = tuple(entry.get("denominator_axes", ()))
     if set(denominator_axes) - set(entry["axes"]):
         raise RegistryError(f"table {table_id}: a denominator axis is not an axis of the table")
+    target_group, notes = entry.get("target_group"), list(entry.get("notes_da", ()))
+    group = _target_group(table_id, target_group) if target_group else None
+    if group:
+        notes.append(f"Målgruppen {group.name}, version {group.version}: {' '.join(group.text_da.split())}")
     return RegisteredTable(
         table_id=table_id,
         version=int(entry["version"]),
@@ -236,11 +246,19 @@ def _table(entry: Mapping[str, Any], axes: Mapping[str, Axis]) -> RegisteredTabl
         axes=table_axes,
         measures=tuple(_measure(table_id, measure) for measure in entry["measure"]),
         universe=entry["universe"],
-        target_group=entry.get("target_group"),
+        target_group=target_group,
         denominator_axes=denominator_axes,
-        notes_da=tuple(entry.get("notes_da", ())),
+        notes_da=tuple(notes),
         margins=margins,
+        target_group_version=group.version if group else 0,
     )
+
+
+def _target_group(table_id: str, name: str) -> TargetGroup:
+    try:
+        return target_rules.load(name)
+    except target_rules.TargetGroupError as error:
+        raise RegistryError(f"table {table_id}: {error}") from None
 
 
 def _measure(table_id: str, entry: Mapping[str, Any]) -> Measure:
