@@ -166,7 +166,7 @@ def test_list_names_the_tables(config: str, capsys: pytest.CaptureFixture[str]) 
     text = printed(capsys)
     assert "services_by_departments" in text
     assert "ikke frigivet" in text
-    assert run(["table", "list", "--format", "json", "--config", config]) == 0
+    assert run(["table", "list", "--json", "--config", config]) == 0
     assert [table["table_id"] for table in json.loads(printed(capsys))] == list(g.REGISTRY)
 
 

@@ -38,13 +38,6 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
-class ListFormat(StrEnum):
-    """How the list of tables is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(help="Read released tables.", no_args_is_help=True)
@@ -56,14 +49,12 @@ def register(app: typer.Typer) -> None:
 
 def list_tables(
     config: ConfigOption = None,
-    format_: Annotated[
-        ListFormat, typer.Option("--format", help="JSON has the definitions as well.")
-    ] = ListFormat.TEXT,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """List the tables that you may read, with their periods."""
+    """List the tables that you may read, with their periods; --json adds their definitions."""
     with ClientConfig.load(config).linker_channel() as channel:
         tables = StatisticsClient(channel).list_tables()
-    if format_ is ListFormat.JSON:
+    if as_json:
         typer.echo(json.dumps([_definition(table) for table in tables], ensure_ascii=False, indent=2))
         return
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
