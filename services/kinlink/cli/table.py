@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import sys
@@ -10,7 +11,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import polars as pl
 import typer
 from rich import box
 from rich.console import Console
@@ -94,22 +94,30 @@ def get_table(
 
 def write(table: Table, chosen: Format) -> bytes:
     """Return the table in a format; the same table gives the same bytes."""
-    frame = table.to_frame()
     sink = io.BytesIO()
     match chosen:
         case Format.TEXT:
             return render(table, _console().width).encode()
+        case Format.CSV:
+            return _csv(table).encode()
         case Format.JSON:
             return (json.dumps(_document(table), ensure_ascii=False, indent=2) + "\n").encode()
-        case Format.CSV:
-            number = pl.coalesce(pl.col("integer").cast(pl.String), pl.col("real").cast(pl.String))
-            value = pl.when(pl.col("status") == "suppressed").then(pl.lit(SUPPRESSED)).otherwise(number)
-            frame.with_columns(value=value).drop("integer", "real").write_csv(sink)
         case Format.ARROW:
-            frame.write_ipc(sink)
+            table.to_frame().write_ipc(sink)
         case Format.PARQUET:
-            frame.write_parquet(sink)
+            table.to_frame().write_parquet(sink)
     return sink.getvalue()
+
+
+def _csv(table: Table) -> str:
+    units = {measure.name: measure.unit for measure in table.measures}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*(axis.name for axis in table.axes), "measure", "unit", "status", "value"])
+    for cell in table.cells:
+        value = SUPPRESSED if cell.value is None else cell.value
+        writer.writerow([*cell.categories, cell.measure, units[cell.measure], cell.status, value])
+    return text.getvalue()
 
 
 def _console() -> Console:
