@@ -27,8 +27,8 @@ GOOD, MISSING, EXCHANGED, REPLACEMENT, SHORT = range(5)
 _SPOILT = {
     "prisme": (0.03, 0.001, 0.0, 0.0),
     "dubu": (0.02, 0.001, 0.0, 0.0),
-    "voksen": (0.03, 0.001, 0.0, 0.002),
-    "ky": (0.005, 0.001, 0.0, 0.0),
+    "voksen": (0.05, 0.001, 0.0, 0.002),
+    "ky": (0.01, 0.001, 0.0, 0.0),
     "institution": (0.012, 0.001, 0.0, 0.002),
     "elev": (0.006, 0.001, 0.0, 0.002),
     "sundhed": (0.02, 0.001, 0.002, 0.002),
@@ -64,10 +64,18 @@ def spells(events: Events, people: People, rng: np.random.Generator) -> pl.DataF
     first = pl.DataFrame({**columns, "end": np.where(split, middle + overlap, end)})
     second = pl.DataFrame({**columns, "start": middle}).filter(pl.Series(split))
     rows = pl.concat([first, second])
+    rows = pl.concat([rows, _of_nobody(rows.filter(pl.col("extract") != "dubu"), int(n * 0.008), rng)])
     from_, until = rows["start"].to_numpy(), rows["end"].to_numpy()
     until = np.where(np.isnat(until), YEAR_END, np.minimum(until, YEAR_END))
     days = np.maximum((until - np.maximum(from_, YEAR_START)).astype(np.int64), 0)
     return rows.with_columns(pl.Series("days", days), pl.Series("in_year", days > 0))
+
+
+def _of_nobody(rows: pl.DataFrame, n: int, rng: np.random.Generator) -> pl.DataFrame:
+    """Draw `n` of the rows as rows of persons whom nobody knows, at other prices."""
+    drawn = rows[rng.choice(len(rows), n)]
+    unit = pl.col("unit") * pl.Series(rng.uniform(0.5, 2.0, n))
+    return drawn.with_columns(pl.lit(NONE, pl.Int64).alias("person"), unit=unit)
 
 
 def postings(events: Events, rng: np.random.Generator) -> pl.DataFrame:
@@ -118,11 +126,9 @@ def postings(events: Events, rng: np.random.Generator) -> pl.DataFrame:
     other_dranst = again.filter(pl.col("u").is_between(0.06, 0.066)).with_columns(dranst=pl.lit(5, pl.Int64))
     extra = [part.select(rows.columns) for part in (refunds, wrong, reversal, other_year, other_dranst)]
     n_prisme = int((rows["extract"] == "prisme").sum()) + sum(map(len, extra))
-    nobody = prisme[rng.choice(len(prisme), int(n_prisme * 0.073))].with_columns(
-        pl.lit(NONE, pl.Int64).alias("person"),
-        unit=pl.col("unit") * pl.Series(rng.uniform(0.5, 2.0, int(n_prisme * 0.073))),
+    rows = pl.concat([rows, *extra, _of_nobody(prisme, int(n_prisme * 0.073), rng)]).with_columns(
+        in_year=pl.col("month").is_between(0, 11)
     )
-    rows = pl.concat([rows, *extra, nobody]).with_columns(in_year=pl.col("month").is_between(0, 11))
     late = pl.Series("late", rng.random(len(rows)) < 0.15) & (rows["extract"] == "prisme")
     return rows.with_columns(
         pl.Series("event_month", _month(rows["month"].to_numpy())),
@@ -262,4 +268,10 @@ def _to_ore(rows: pl.DataFrame, factors: dict[tuple[str, str], float]) -> pl.Dat
         out = out.with_columns(gross_ore=(pl.col("unit_ore") / (1 - share)).round(0).cast(pl.Int64)).with_columns(
             refund_ore=pl.col("gross_ore") - pl.col("unit_ore")
         )
+    if "dranst" in out.columns:
+        # What names nobody costs, row for row, as much as what does, whichever group the others' factor is made for.
+        nobody = pl.col("person") == NONE
+        even = pl.col("unit_ore").filter(~nobody).mean() / pl.col("unit_ore").filter(nobody).mean()
+        level = pl.when(nobody).then(even.over("extract")).otherwise(1.0)
+        out = out.with_columns(unit_ore=(pl.col("unit_ore") * level).round(0).cast(pl.Int64))
     return out.with_columns(amount_ore=_net(pl.col("unit_ore"), out).cast(pl.Int64)).drop("factor")

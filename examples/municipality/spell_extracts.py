@@ -96,7 +96,9 @@ def institution(spells: pl.DataFrame, people: People, writer: Writer, folder: Pa
         ),
         danish(pl.col("unit_ore")).alias("Netto"),
     )
-    north = pl.Series(people.household[np.maximum(rows["person"].to_numpy(), 0)] % 2 == 0)
+    person = rows["person"].to_numpy()
+    home = np.where(person == NONE, rng.integers(0, 2, len(rows)), people.household[np.maximum(person, 0)])
+    north = pl.Series(home % 2 == 0)
     for name, part in (("nord", lines.filter(north)), ("syd", lines.filter(~north))):
         path = folder / f"institution_{name}.csv"
         write_csv(with_duplicates(part, rng), path, line_end="\r\n", mojibake=name == "syd")
