@@ -179,7 +179,7 @@ def _table(message: pb.Table) -> Table:
                 tuple(axis.categories),
                 tuple(axis.subtotals),
                 axis.total,
-                dict(axis.titles_da),
+                dict(sorted(axis.titles_da.items())),
             )
             for axis in message.axes
         ),
