@@ -1,0 +1,97 @@
+"""From ten dirty extracts to protected tables, and what lies behind them."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from examples.comparison import PUBLISHED, compare, failed
+from examples.exact import exact
+from tests.acceptance.conftest import Town
+
+CONSUMER = "consumer/velfaerdsanalyse"
+TABLES = ("family_characteristics", "spending_per_family", "services_by_departments", "coverage")
+
+
+def test_every_figure_holds_behind_the_tables(town: Town) -> None:
+    """Families, cells, margins, øre, persons of each family, near misses: equal to the truth and the published."""
+    lines = compare(exact(town.stack.folder, date(2015, 1, 1), 2014), town.stack, town.municipality)
+
+    assert failed(lines) == []
+    assert len(lines) > 30
+
+
+def test_the_comparison_can_fail(town: Town) -> None:
+    """A family too few is seen."""
+    frames = exact(town.stack.folder, date(2015, 1, 1), 2014)
+    lines = compare(
+        type(frames)(
+            members=frames.members,
+            families=frames.families,
+            services=frames.services,
+            spending=frames.spending,
+            target=frames.target.sort("family_id").slice(1),
+            identities=frames.identities,
+        ),
+        town.stack,
+        town.municipality,
+    )
+
+    labels = {line.label for line in failed(lines)}
+    assert "target: families" in labels
+    assert "target families formed of the same persons" in labels
+    assert "target: general, øre" in labels
+
+
+def test_released_cross_tab_has_no_small_cell_and_true_totals(town: Town) -> None:
+    """The published table, coarsened until each shown cell has five families or none."""
+    said = town.stack.run(CONSUMER, "table", "get", "services_by_departments", "--format", "csv")
+    cells = pl.read_csv(io.StringIO(said.stdout), schema_overrides={"value": pl.String})
+
+    assert cells.filter(pl.col("status") == "suppressed").is_empty()
+    counts = cells["value"].cast(pl.Int64)
+    assert counts.filter((counts > 0) & (counts < 5)).is_empty()
+    assert counts.max() == PUBLISHED["families"]["target"]
+    columns = [name for name in cells.columns if name not in {"measure", "unit", "status", "value"}]
+    margins = cells.filter(pl.col(columns[0]).str.to_lowercase().is_in(["all", "total"]))
+    assert margins.height or cells.height > 24
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_formats_hold_the_same_cells(town: Town, table: str, tmp_path: Path) -> None:
+    """CSV, JSON, Arrow and Parquet of a release are one table."""
+    frames = {}
+    for form, read in (("arrow", pl.read_ipc), ("parquet", pl.read_parquet)):
+        file = tmp_path / f"{table}.{form}"
+        town.stack.run(CONSUMER, "table", "get", table, "--format", form, "--out", file)
+        frames[form] = read(file)
+    assert frames["arrow"].equals(frames["parquet"])
+
+    cells = json.loads(town.stack.run(CONSUMER, "table", "get", table, "--format", "json").stdout)
+    lines = town.stack.run(CONSUMER, "table", "get", table, "--format", "csv").stdout.splitlines()
+    assert len(cells["cells"]) == frames["arrow"].height == len(lines) - 1
+
+
+def test_run_again_keeps_the_live_release(town: Town) -> None:
+    """The same data again: the same release, unchanged."""
+    before = town.stack.run(CONSUMER, "table", "get", "family_characteristics", "--format", "json").stdout
+    said = town.stack.run("operator/drift", "link", "run", "--reference-date", "2015-01-01")
+    after = town.stack.run(CONSUMER, "table", "get", "family_characteristics", "--format", "json").stdout
+
+    assert "unchanged" in said.stdout
+    assert after == before
+
+
+def test_delivering_again_changes_nothing(town: Town) -> None:
+    """A retry of an accepted delivery gets its receipt."""
+    from examples.deliveries import DELIVERIES  # noqa: PLC0415
+
+    again = next(delivery for delivery in DELIVERIES if delivery.mapping == "voksen")
+    said = town.stack.run("source/voksen", *again.arguments(town.municipality / "extracts", town.stack.folder))
+
+    assert "already accepted" in said.stdout
