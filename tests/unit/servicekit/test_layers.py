@@ -239,6 +239,14 @@ def test_broken_upload_is_audited_as_cancelled(serve: Serve) -> None:
     assert served.audited() == [("Deliver", "failed", "CANCELLED")]
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_call_leaves_nothing_on_the_thread_that_served_it(serve: Serve, shape: str) -> None:
+    served = serve(Handlers(lambda: None).register, SERVICES, ACCESS, threads=1)
+    with served.channel("consumer-analyse") as channel:
+        call(channel, shape)
+    assert served.running._pool.submit(request_id).result() == ""
+
+
 def test_handler_describes_what_its_entry_is_about(serve: Serve) -> None:
     describe = lambda: audit.describe(subject="spending_per_family 2014", count=51)  # noqa: E731
     served = serve(Handlers(describe).register, SERVICES, ACCESS)

@@ -154,15 +154,16 @@ def test_denied_certificate_is_refused_at_the_next_call(served: Served, line: st
 def test_stream_of_a_certificate_that_is_denied_ends_at_the_next_answer(served: Served) -> None:
     with served.channel("consumer-analyse") as channel:
         messages = SimpleQueue[Any]()
-        answers = pseudonymisation_grpc.PseudonymisationServiceStub(channel).Evaluate(iter(messages.get, None))
+        stub = pseudonymisation_grpc.PseudonymisationServiceStub(channel)
+        answers = stub.Evaluate(iter(messages.get, None), timeout=20)
         for _ in range(2):
             messages.put(pseudonymisation.EvaluateRequest())
             next(answers)
         (served.folder.parent / "denied").write_text("spiffe://kinlink.test/consumer/analyse\n")
         messages.put(pseudonymisation.EvaluateRequest())
+        messages.put(None)
         with pytest.raises(grpc.RpcError) as caught:
             list(answers)
-        messages.put(None)
     assert from_rpc_error(caught.value).reason == "CERTIFICATE_DENIED"
 
 
