@@ -8,8 +8,8 @@ request id → span → error mapping → identity → audit → access → hand
    then writes only refusals and failures that the handler did not write.
 3. Health and reflection are logged when refused, not when answered: health must
    answer when the log cannot be written.
-4. Every step of a call, a stream's iteration included, runs in one context of
-   its own, where `identity.current_caller()` and the current span hold.
+4. gRPC runs each call, a stream's iteration included, in a context of its own;
+   `identity.current_caller()` and the current span hold there.
 5. A certificate that is denied or expires while its stream goes on ends it at
    the next answer.
 6. An unexpected exception becomes INTERNAL with the request id. The log gets
@@ -20,9 +20,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from contextvars import Context, copy_context
 from typing import Any
 
 import grpc
@@ -98,10 +97,10 @@ class Layers(grpc.ServerInterceptor):
                 answered()
                 return response
 
-        return lambda request, context: copy_context().run(respond, request, context)
+        return respond
 
     def _stream(self, rpc: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
-        def respond(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        def respond(request: Any, context: grpc.ServicerContext) -> Generator[Any]:
             with self._layers(rpc, context) as answered:
                 for response in behaviour(request, context):
                     answered()
@@ -109,7 +108,7 @@ class Layers(grpc.ServerInterceptor):
                     self._authenticate(context)
                 answered()
 
-        return lambda request, context: _Scoped(respond(request, context))
+        return lambda request, context: _Closing(respond(request, context))
 
     def _callback(self, rpc: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a handler that answers through a callback and holds no thread: health's Watch."""
@@ -119,7 +118,7 @@ class Layers(grpc.ServerInterceptor):
                 answered()
 
         def respond(request: Any, context: grpc.ServicerContext, callback: Callable[[Any], None]) -> None:
-            copy_context().run(admit, context)
+            admit(context)
             behaviour(request, context, callback)
 
         respond.experimental_non_blocking = True  # type: ignore[attr-defined]
@@ -156,23 +155,22 @@ class Layers(grpc.ServerInterceptor):
         call.grant, call.limits = rule.grant, rule.limits
 
 
-class _Scoped:
-    """Iterates a generator in one context, and closes it there when the iteration is given up."""
+class _Closing:
+    """Iterates a generator, and closes it when the iteration is given up."""
 
-    def __init__(self, generator: Iterator[Any]) -> None:
+    def __init__(self, generator: Generator[Any]) -> None:
         self._generator = generator
-        self._scope: Context = copy_context()
 
-    def __iter__(self) -> _Scoped:
+    def __iter__(self) -> _Closing:
         return self
 
     def __next__(self) -> Any:
-        return self._scope.run(next, self._generator)
+        return next(self._generator)
 
     def __del__(self) -> None:
-        # gRPC drops the iterator when the caller has gone, on the thread that iterated it.
+        # gRPC drops the iterator when the caller has gone, on the thread and in the context that iterated it.
         try:
-            self._scope.run(self._generator.close)  # type: ignore[attr-defined]
+            self._generator.close()
         except Exception as error:  # noqa: BLE001 - the caller has gone; what remains to tell is told to the log
             _log.warning("a stream that was given up did not close", **describe_exception(error))
 
