@@ -159,7 +159,8 @@ def run(
     _log.info("serving", address=server.address)
     sys.stdout.write(f"ready {server.address}\n")
     sys.stdout.flush()
-    stop.wait()
+    while not stop.wait(1.0):  # the handler runs in this thread; a signal that another one took does not wake it
+        pass
     _log.info("stopping", drain_s=settings.drain_s)
     server.leave()
     stopping()
