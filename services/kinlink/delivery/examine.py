@@ -127,7 +127,7 @@ def examine(
     """Read and validate the files as one delivery. Raises as `validated`."""
     rows = duplicates = delivered = 0
     rejects: list[pl.DataFrame] = [pl.DataFrame(schema=REJECTS)]
-    found: dict[Kind, pl.Series] = {}
+    found: dict[Kind, _Distinct] = {}
     for batch, read, repeated in validated(paths, mapping, period, report, synthetic=synthetic):
         rows, duplicates, delivered = rows + read, duplicates + repeated, delivered + batch.rows.height
         rejects.append(batch.rejects)
@@ -136,10 +136,30 @@ def examine(
             for kind in kinds:
                 part = batch.rows if column.kind else batch.rows.filter(pl.col(column.kind_column or "") == kind)
                 if part.height:
-                    texts = part[column.name].drop_nulls().cast(pl.String).unique(maintain_order=True)
-                    known = found.get(kind)
-                    found[kind] = texts if known is None else pl.concat([known, texts]).unique(maintain_order=True)
-    return Examination(rows, duplicates, delivered, pl.concat(rejects), {k: v for k, v in found.items() if len(v)})
+                    found.setdefault(kind, _Distinct()).add(part[column.name].drop_nulls())
+    identifiers = {kind: distinct.texts() for kind, distinct in found.items()}
+    return Examination(
+        rows,
+        duplicates,
+        delivered,
+        pl.concat(rejects),
+        {kind: texts for kind, texts in identifiers.items() if len(texts)},
+    )
+
+
+class _Distinct:
+    """Distinct texts in order of appearance, merged only when what is new has outgrown what is known."""
+
+    def __init__(self) -> None:
+        self._parts = [pl.Series(dtype=pl.String)]
+
+    def add(self, texts: pl.Series) -> None:
+        self._parts.append(texts.unique(maintain_order=True))
+        if sum(map(len, self._parts[1:])) > len(self._parts[0]):
+            self._parts = [self.texts()]
+
+    def texts(self) -> pl.Series:
+        return pl.concat(self._parts).unique(maintain_order=True)
 
 
 def shifted(report: Progress, before: int, total: int) -> Progress:

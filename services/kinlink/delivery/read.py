@@ -32,6 +32,7 @@ ROW = "_row"
 LINE = "_line"
 
 _BLOCK_BYTES = 8 << 20
+_BATCH_ROWS = 100_000
 _SEPARATORS = {";": "semicolon", ",": "comma", "|": "pipe", "\t": "tab"}
 # Never in a text that Utf8Reader lets through, so a line is one field.
 _NO_SEPARATOR = "\x1f"
@@ -71,7 +72,7 @@ class Extract:
                 if self._form.drop_duplicate_rows:
                     frame = self._first_of_each(frame)
                 if frame.height:
-                    yield frame.select(ROW, *self._wanted)
+                    yield from frame.select(ROW, *self._wanted).iter_slices(_BATCH_ROWS)
             self.misfits = [row for row in self.misfits if row >= first_row]
             if self._broken_at:
                 raise self._open_quote(self._broken_at)
