@@ -73,9 +73,9 @@ class LinkagePipeline:
 
         Raises:
             KinlinkError: the pseudonymizer is away, or refuses.
-            PreconditionError: CATALOGUE_CONTRADICTORY, rows of a service differ; TARGET_GROUP_UNDEFINED, a
-                target group asks for a service or flag that the catalogue does not have; CODE_NOT_REGISTERED, facts have a code that the
-                registry's axes do not. All name codes.
+            PreconditionError: the data do not allow it; names codes. CATALOGUE_CONTRADICTORY, rows of a service
+                differ; TARGET_GROUP_UNDEFINED, a target group asks for a service or flag that the catalogue
+                does not have; CODE_NOT_REGISTERED, facts have a code that the registry's axes do not.
         """
         with self.connect() as converter:
             convert_all(self.store, converter, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))

@@ -177,8 +177,8 @@ CATALOGUE = given.frame(
     "catalogue",
     [
         {
-            "service": service, "name_da": service, "department": department, "type": kind, "area": area, "counts": True,
-            "cost_basis": "posting", "flags": flags, "valid_from": date(2000, 1, 1),
+            "service": service, "name_da": service, "department": department, "type": kind, "area": area,
+            "counts": True, "cost_basis": "posting", "flags": flags, "valid_from": date(2000, 1, 1),
         }
         for service, department, kind, area, flags in (
             ("BIF-KONTANTHJAELP", "BIF", "transfer", None, ["public_support"]),

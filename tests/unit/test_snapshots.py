@@ -73,9 +73,9 @@ def test_a_change_is_nothing_until_its_commit(store: Snapshots) -> None:
 
 
 def test_a_change_whose_transaction_fails_is_nothing(store: Snapshots) -> None:
-    with pytest.raises(ZeroDivisionError), store.change("test") as made:
+    with store.change("test") as made:
         made.write(ALIASES, append=rows(1))
-        with made.commit():
+        with pytest.raises(ZeroDivisionError), made.commit():
             raise ZeroDivisionError
     assert (ids(store), store.current().number) == ([], 0)
 

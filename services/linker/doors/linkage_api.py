@@ -41,9 +41,7 @@ class LinkageApi(LinkageServiceServicer):
         describe(subject=f"run/{run.run_id}")
         return pb.StartRunResponse(run=_message(run))
 
-    def WatchRun(
-        self, request: pb.WatchRunRequest, context: grpc.ServicerContext
-    ) -> Iterator[pb.WatchRunResponse]:
+    def WatchRun(self, request: pb.WatchRunRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchRunResponse]:
         """Stream a run's progress."""
         for run in self._runs.watch(request.run_id, context.is_active):
             describe(subject=f"run/{run.run_id}")
