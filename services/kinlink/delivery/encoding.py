@@ -30,6 +30,11 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _DANISH = frozenset("æøåÆØÅéÉüÜöÖäÄ§")
 
 
+def unreadable(path: Path) -> ExtractError:
+    """Return what is said of a file that is not there or may not be read."""
+    return ExtractError(f"The extract {path} cannot be read. Check the path and its permissions.", "EXTRACT_MISSING")
+
+
 class Utf8Reader(io.RawIOBase):
     """Reads a file as UTF-8 text; memory is bounded by a block.
 
@@ -42,7 +47,10 @@ class Utf8Reader(io.RawIOBase):
         self._path = path
         self._encoding = encoding
         self._mojibake = mojibake
-        self._file: BinaryIO = path.open("rb")
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except OSError:
+            raise unreadable(path) from None
         self._decode = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)().decode
         self._pending = b""
         self._tail = ""
@@ -107,6 +115,11 @@ class Utf8Reader(io.RawIOBase):
         return _repair(text[:end])
 
     def _wrong_encoding(self, row: int) -> ExtractError:
+        if _starts_with(self._path, b"PK\x03\x04"):
+            return ExtractError(
+                f"{self._path.name} is a workbook or an archive, not {self._encoding} text. Save it as CSV.",
+                "WRONG_ENCODING",
+            )
         found = guess(self._path)
         if found == self._encoding:
             do = (
@@ -130,6 +143,11 @@ def _repaired(found: re.Match[str]) -> str:
         return found[0].encode("latin-1").decode("utf-8")
     except UnicodeDecodeError:
         return found[0]
+
+
+def _starts_with(path: Path, sign: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(sign)) == sign
 
 
 def guess(path: Path) -> str:

@@ -14,6 +14,7 @@ import polars as pl
 
 from kinlink.blinding import Progress
 from kinlink.delivery.datasets import Kind
+from kinlink.delivery.encoding import unreadable
 from kinlink.delivery.errors import ExtractError, RejectShareError
 from kinlink.delivery.mapping import Mapping
 from kinlink.delivery.period import Period
@@ -85,6 +86,8 @@ def validated(
     Raises:
         ExtractError: a file as a whole is not what the mapping says, or changed while it was read.
     """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ExtractError("The same file is given twice. Give each file of a delivery once.", "FILE_TWICE")
     validator = Validator(mapping, period, synthetic=synthetic)
     records = mapping.file.records
     sizes = [_stat(path)[0] for path in paths]
@@ -117,7 +120,7 @@ def _stat(path: Path) -> tuple[int, int]:
     try:
         stat = path.stat()
     except OSError:
-        raise ExtractError(f"The extract {path} cannot be read. Check the path.", "EXTRACT_MISSING") from None
+        raise unreadable(path) from None
     return stat.st_size, stat.st_mtime_ns
 
 

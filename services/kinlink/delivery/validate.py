@@ -28,7 +28,7 @@ UNKNOWN_CODE = "unknown_code"
 _INTERVALS = (("valid_from", "valid_to"), ("start", "end"), ("given", "withdrawn"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Validated:
     """Rows of the dataset with identifiers as String, in file order, and the rejects (REJECTS)."""
 

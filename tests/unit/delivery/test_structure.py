@@ -60,7 +60,18 @@ def test_the_same_file_undamaged_is_accepted(tmp_path: Path) -> None:
     assert (examination.rows, examination.rejected, examination.delivered) == (1, 0, 1)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("names", "says"), [(["none.csv"], "cannot be read"), (["."], "cannot be read"), (["a", "a"], "twice")]
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, names: list[str], says: str) -> None:
     mapping = load(mapping_file(tmp_path))
-    with pytest.raises(ExtractError, match="cannot be read"):
-        examine([tmp_path / "none.csv"], mapping, Period.parse("2014"), unreported, synthetic=True)
+    with pytest.raises(ExtractError, match=says):
+        examine([tmp_path / name for name in names], mapping, Period.parse("2014"), unreported, synthetic=True)
+
+
+@pytest.mark.parametrize("garbage", [bytes(range(256)) * 40, b"\x00" * 5000, b"\x8f" * 5000, b"PK\x03\x04" * 900])
+def test_garbage_is_refused(tmp_path: Path, garbage: bytes) -> None:
+    (tmp_path / "extract.csv").write_bytes(garbage)
+    mapping = load(mapping_file(tmp_path))
+    with pytest.raises(ExtractError, match="not windows-1252 text"):
+        examine([tmp_path / "extract.csv"], mapping, Period.parse("2014"), unreported, synthetic=True)
