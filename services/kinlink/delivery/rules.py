@@ -91,7 +91,7 @@ class Rules:
             return {column.name: pl.lit(None, column.dtype)}
         if rule.period:
             day = self._period.start if rule.period == "start" else self._period.end
-            return {column.name: pl.lit(day, pl.Date())}
+            return {column.name: sheet.put(pl.lit(day, pl.Date()))}
         text = self._text(sheet, rule, column.name)
         value = self._value(sheet, column, rule, text)
         if not column.nullable:

@@ -176,6 +176,14 @@ def test_names_stand_for_a_header_that_is_not_there(tmp_path: Path) -> None:
     assert reasons(examined(tmp_path, text, mapping)) == [(3, "fra", "not_a_date")]
 
 
+def test_an_interval_of_two_constants_holds_for_a_large_file(tmp_path: Path) -> None:
+    mapping = SPELLS.format(file="").replace('{ from = "fra" }', '{ period = "start" }')
+    mapping = mapping[: mapping.index("end = ")] + 'end = { period = "end" }\n'
+    made = rows(tmp_path, "cpr;note\n" + "6101800010;x\n" * 60_000, mapping)
+    assert made.select("start", "end").unique().rows() == [(date(2014, 1, 1), date(2015, 1, 1))]
+    assert made.height == 60_000
+
+
 TWO_SIDED = """
 dataset = "postings"
 max_rejected_share = 1.0
