@@ -1,7 +1,7 @@
 """The Python client of a source system: pseudonyms and deliveries in three lines.
 
 client = Client.from_config(Path("kinlink.toml"))
-frame, key = client.pseudonymise(frame, "cpr")
+frame = client.pseudonymise(frame, "cpr")
 client.deliver([Path("posteringer.csv")], Path("prisme.toml"), period="2014")
 """
 
@@ -19,7 +19,6 @@ from kinlink.delivery.examine import examine
 from kinlink.delivery.mapping_file import load
 from kinlink.pseudonymizer_client import PseudonymizerClient
 from kinlink.pseudonyms import Kind
-from kinlink.types.v1.types_pb2 import KeyRef
 
 if TYPE_CHECKING:
     import polars as pl
@@ -52,8 +51,10 @@ class Client:
 
     def pseudonymise(
         self, frame: pl.DataFrame, column: str, kind: Kind = Kind.CPR, progress: Progress = unreported
-    ) -> tuple[pl.DataFrame, KeyRef]:
-        """Return the frame with a column of identifiers replaced by pseudonyms (Binary, 32 bytes), and their key.
+    ) -> pl.DataFrame:
+        """Return the frame with a column of identifiers replaced by pseudonyms (Binary, 32 bytes).
+
+        They stand under the source's primary key; `PseudonymizerClient.pseudonymise` names its version as well.
 
         Raises:
             IdentifierError: rows without an identifier of this kind; names rows, not values.
@@ -62,7 +63,7 @@ class Client:
         client = PseudonymizerClient(
             self._doors.pseudonymizer, domain=f"source/{self._doors.source}", suite=self._doors.suite
         )
-        return client.pseudonymise(frame, column, kind, progress)
+        return client.pseudonymise(frame, column, kind, progress)[0]
 
     def deliver(self, extract: Sequence[Path], mapping: Path, period: str | None = None) -> Sent:
         """Deliver an extract by its mapping; return when the linker has accepted it.
