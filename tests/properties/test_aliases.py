@@ -40,7 +40,7 @@ def oracle(pairs: Pairs) -> tuple[dict[int, int], int, int]:
 
     while True:
         led = {former: {walk(c)[0] for c in currents} for former, currents in targets.items() if len(currents) > 1}
-        agreed = {former: ends for former, ends in led.items() if len(ends) == 1}
+        agreed = {former: ends for former, ends in led.items() if len(ends) == 1 and former not in ends}
         if not agreed:
             break
         targets |= agreed
@@ -79,3 +79,8 @@ def test_resolve_follows_a_chain_of_a_hundred_thousand() -> None:
 
 def test_resolve_agrees_when_all_steps_and_the_short_cut_were_delivered() -> None:
     assert mapping(resolved([(1, 2), (2, 3), (1, 3)])) == {1: 3, 2: 3}
+
+
+def test_resolve_leaves_a_number_alone_whose_currents_all_lead_back_to_it() -> None:
+    found = resolved([(0, 1), (0, 2), (1, 0), (2, 0)])
+    assert (mapping(found), found.ambiguous) == ({1: 0, 2: 0}, 1)

@@ -5,8 +5,8 @@
 2. A pair of equal numbers says nothing.
 3. A former number may name several currents, as long as all lead to the same end.
 4. What cannot be followed is left as it stands, never guessed: a number that leads into
-   a cycle, and a former number whose currents lead apart (ambiguous). Both are counted,
-   so that the register can be asked.
+   a cycle, and a former number whose currents lead apart or all back to it (ambiguous). Both
+   are counted, so that the register can be asked.
 
 Pure. Cost: O(n log d) for n pairs and chains of d.
 """
@@ -60,7 +60,7 @@ def resolve(pairs: pl.LazyFrame) -> Aliases:
         resolved, cycles = _follow(found.filter(~several))
         ambiguous = found.filter(several)
         led = apply(ambiguous.lazy(), resolved, ("current_id",)).unique().collect()
-        agreed = led.filter(~several)
+        agreed = led.filter(~several & (pl.col("former_id") != pl.col("current_id")))
         if agreed.is_empty():
             return Aliases(resolved, cycles, ambiguous["former_id"].n_unique())
         found = pl.concat([found.filter(~several), agreed, ambiguous.join(agreed, on="former_id", how="anti")])
