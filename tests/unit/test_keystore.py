@@ -95,6 +95,24 @@ def test_a_key_file_that_cannot_be_made_is_said_clearly(engine: Engine, tmp_path
         _open(engine, tmp_path, "file:file/kek")
 
 
+def test_first_start_can_be_repeated_when_it_was_killed_while_the_key_file_was_made(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def kill(_: int) -> bytes:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.urandom", kill)
+        with pytest.raises(KilledError):
+            _open(engine, tmp_path)
+    assert not (tmp_path / "kek").exists()
+    _open(engine, tmp_path)
+    assert [file.name for file in tmp_path.iterdir() if "kek" in file.name] == ["kek"]
+
+
 @pytest.mark.parametrize("uri", ["", "kek", "vault:kek", "file:"])
 def test_unknown_providers_are_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(KeyStoreError, match="expected file:"):

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from base64 import b64decode, b64encode
 from hashlib import sha256
 from pathlib import Path
@@ -97,9 +98,19 @@ class FileKey:
 
 
 def _create(path: Path) -> None:
+    """Make the file, whole and synced when it has its name: a start that was cut short can be repeated."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(b64encode(os.urandom(_KEY_SIZE)) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # its owner's only
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(b64encode(os.urandom(_KEY_SIZE)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(part, path)  # fails when another process made it meanwhile
+    finally:
+        Path(part).unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
