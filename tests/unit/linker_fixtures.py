@@ -95,7 +95,7 @@ def postings(*names: str | None, source: str = "prisme", kind: Kind = Kind.CPR, 
 def ipc(rows: pl.DataFrame, **options: Any) -> bytes:
     """Return the rows as an Arrow IPC stream."""
     buffer = io.BytesIO()
-    rows.write_ipc_stream(buffer, **options)
+    rows.write_ipc_stream(buffer, **{"compat_level": pl.CompatLevel.oldest(), **options})
     return buffer.getvalue()
 
 

@@ -250,6 +250,9 @@ REFUSED: dict[str, tuple[Callable[[], list[Part]], str, str]] = {
     "empty chunk": (lambda: chunk(b""), "CHUNK_INVALID", "arrow_ipc"),
     "truncated chunk": (lambda: chunk(given.ipc(GOOD)[:-200]), "CHUNK_INVALID", "arrow_ipc"),
     "compressed chunk": (lambda: chunk(given.ipc(GOOD, compression="zstd")), "CHUNK_INVALID", "not be compressed"),
+    "text as views, which may overlap": (
+        lambda: chunk(given.ipc(GOOD, compat_level=pl.CompatLevel.newest())), "CHUNK_INVALID", "not as views",
+    ),
     "chunk too large": (lambda: chunk(b"\x00" * ((1 << 20) + 1)), "CHUNK_INVALID", "at most 1048576 bytes"),
     "chunk without rows": (lambda: chunk(given.ipc(GOOD.head(0))), "CHUNK_INVALID", "at least one row"),
     "missing column": (lambda: postings(GOOD.drop("dranst")), "CHUNK_INVALID", "missing: dranst"),

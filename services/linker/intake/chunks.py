@@ -1,10 +1,11 @@
 """Read one chunk: bytes from a stranger in, rows of the dataset's schema out.
 
-1. A chunk is one complete Arrow IPC stream, uncompressed: its rows then take no more
-   memory than its bytes, whatever it claims of itself.
+1. A chunk is one complete Arrow IPC stream, uncompressed and without views or
+   dictionaries: its rows then take no more memory than its bytes, whatever it claims of
+   itself. (Views may overlap: 4 MiB of them can stand for terabytes of text.)
 2. The schema is read and compared before any row is; every buffer is checked against
    its length before polars sees it.
-3. Text and binary may come in any of Arrow's layouts for them.
+3. Text and binary may have 32-bit or 64-bit offsets.
 """
 
 from __future__ import annotations
@@ -57,15 +58,16 @@ def _check(schema: pa.Schema, dataset: Dataset) -> None:
         raise ChunkError(f"expected the columns {', '.join(expected)}, in this order{detail}")
     for field in schema:
         if not _fits(field.type, expected[field.name]):
-            raise ChunkError(f"column {field.name}: expected the type {expected[field.name]}")
+            views = ", with offsets and not as views" if "view" in str(field.type) else ""
+            raise ChunkError(f"column {field.name}: expected the type {expected[field.name]}{views}")
 
 
 def _fits(found: pa.DataType, expected: pl.DataType) -> bool:
     types = pa.types
     if expected == pl.String:
-        return bool(types.is_string(found) or types.is_large_string(found) or types.is_string_view(found))
+        return bool(types.is_string(found) or types.is_large_string(found))
     if expected == pl.Binary:
-        return bool(types.is_binary(found) or types.is_large_binary(found) or types.is_binary_view(found))
+        return bool(types.is_binary(found) or types.is_large_binary(found))
     if expected == pl.List(pl.String):
         return isinstance(found, pa.ListType | pa.LargeListType) and _fits(found.value_type, pl.String())
     exact: dict[pl.DataType, pa.DataType] = {

@@ -174,7 +174,9 @@ class DeliveryChunk(_message.Message):
     index: _builtins.int
     """Its index, counted from 0, without gaps."""
     arrow_ipc: _builtins.bytes
-    """A complete Arrow IPC stream with the dataset's schema; at most 4 MiB."""
+    """A complete Arrow IPC stream with the dataset's schema, uncompressed; text and
+    binary with offsets, not as views. At most 4 MiB.
+    """
     def __init__(
         self,
         *,
