@@ -179,7 +179,7 @@ def inputs(tables: tuple[registry.RegisteredTable, ...]) -> dict[str, pl.DataFra
         families_with_children(town),
         family_services(town, postings, spells, CATALOGUE, 2014),
         family_spending(town, postings, spells, CATALOGUE, 2014),
-        {"copenhagen_analysis": pl.LazyFrame({"family_id": [1]}, schema={"family_id": pl.UInt32})},
+        {"copenhagen_analysis": pl.LazyFrame({"family_id": [1, 5]}, schema={"family_id": pl.UInt32})},
         coverage(postings, spells, town.select("person_id"), 2014),
     )
     assert all(one.contributions.schema == one.schema for one in given)
@@ -191,12 +191,12 @@ def test_table_inputs_have_what_the_registry_asks_for() -> None:
     found = inputs(tables)
     assert list(found) == [table.table_id for table in tables]
     groups = found["family_characteristics"].select("contributor", "group", "families", "persons", "single_providers")
-    assert groups.rows() == [(1, "target", 1, 2, 1), (5, "others", 1, 2, 1)]
+    assert groups.rows() == [(1, "target", 1, 2, 1), (5, "target", 1, 2, 1)]
     assert found["spending_per_family"].rows() == [
         (1, "target", "BIF", "transfer", "none", 700),
         (1, "target", "SOF", "offer", "general", 700),
     ]
-    assert found["services_by_departments"].rows() == [(1, "≤5", "≤3", 1)]
+    assert found["services_by_departments"].rows() == [(1, "≤5", "≤3", 1), (5, "≤5", "≤3", 1)]  # 5 has no service
 
 
 def test_table_inputs_refuse_a_table_that_nothing_computes() -> None:

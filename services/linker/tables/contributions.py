@@ -120,15 +120,14 @@ def _spending(data: _Frames) -> pl.LazyFrame:
 
 
 def _services(table: RegisteredTable, data: _Frames) -> pl.LazyFrame:
-    """Only families of the target group that have a service at all."""
-    target = data.families.filter(group="target").select("contributor")
+    """All families of the target group; one without a service has 0 of 0 departments."""
     counted = (
         data.services.rename({"family_id": "contributor"})
-        .join(target, on="contributor", how="inner")
         .group_by("contributor")
         .agg(pl.len().alias("n_services"), pl.col("department").n_unique().alias("n_departments"))
     )
-    return counted.select(
+    target = data.families.filter(group="target").select("contributor").join(counted, on="contributor", how="left")
+    return target.with_columns(pl.col("n_services", "n_departments").fill_null(0)).select(
         "contributor",
         *(table.axis(name).category(pl.col(name)).alias(name) for name in ("n_services", "n_departments")),
         families=pl.lit(1, pl.Int64),
