@@ -11,8 +11,10 @@ request id → span → error mapping → identity → audit → access → hand
 4. gRPC runs each call, a stream's iteration included, in a context of its own;
    `identity.current_caller()` and the current span hold there.
 5. A certificate that is denied or expires while its stream goes on ends it at
-   the next answer.
-6. An unexpected exception becomes INTERNAL with the request id. The log gets
+   the next message, whichever way that goes.
+6. One caller has at most its share of the threads, so that streams it leaves open
+   do not shut out the others.
+7. An unexpected exception becomes INTERNAL with the request id. The log gets
    its type and place, never its text: that may hold a value.
 """
 
@@ -20,8 +22,10 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import Any
 
 import grpc
@@ -34,7 +38,7 @@ from sqlalchemy.exc import OperationalError
 from servicekit.access import AccessTable
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.certificates import Authenticator
-from servicekit.errors import DeniedError, ServiceError, UnauthenticatedError, UnavailableError
+from servicekit.errors import DeniedError, ExhaustedError, ServiceError, UnauthenticatedError, UnavailableError
 from servicekit.identity import CURRENT, Call, Caller
 from servicekit.logs import describe_exception
 from servicekit.tracing import server_span
@@ -58,12 +62,18 @@ class Layers(grpc.ServerInterceptor):
         access: AccessTable,
         audit: AuditLog,
         audited_per_message: Collection[str] = (),
+        *,
+        share: int,
     ) -> None:
-        """Use these adapters; `audited_per_message` names RPCs as "package.Service/Method"."""
+        """Use these adapters; `audited_per_message` names RPCs as "package.Service/Method".
+
+        `share` is how many calls of one caller are served at once.
+        """
         self._authenticator = authenticator
         self._access = access
         self._audit = audit
         self._audited_per_message = frozenset(audited_per_message)
+        self._shares = _Shares(share)
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: Any
@@ -82,6 +92,8 @@ class Layers(grpc.ServerInterceptor):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
+        if handler.request_streaming:
+            behaviour = self._authenticating(behaviour)
         if getattr(behaviour, "experimental_non_blocking", False):
             wrapped = self._callback(rpc, behaviour)
         elif handler.response_streaming:
@@ -109,6 +121,16 @@ class Layers(grpc.ServerInterceptor):
                 answered()
 
         return lambda request, context: _Closing(respond(request, context))
+
+    def _authenticating(self, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a handler of a request stream, so that every message is from a caller who is still one."""
+
+        def checked(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+            for request in requests:
+                self._authenticate(context)
+                yield request
+
+        return lambda requests, context: behaviour(checked(requests, context), context)
 
     def _callback(self, rpc: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a handler that answers through a callback and holds no thread: health's Watch."""
@@ -138,6 +160,7 @@ class Layers(grpc.ServerInterceptor):
             stack.enter_context(call_audit.failures_recorded(context))
             call.caller = self._authenticate(context)
             self._admit(call, call.caller)
+            stack.enter_context(self._shares.held(call.caller))
             if not context.is_active():
                 raise TimeoutError  # nobody waits for the answer any more: do not begin
             yield call_audit.answered
@@ -175,6 +198,28 @@ class _Closing:
             _log.warning("a stream that was given up did not close", **describe_exception(error))
 
 
+class _Shares:
+    """Counts the calls under way of each caller."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = Counter[str]()
+        self._lock = Lock()
+
+    @contextmanager
+    def held(self, caller: Caller) -> Iterator[None]:
+        with self._lock:
+            if self._held[caller.uri] >= self._most:
+                message = f"{self._most} calls of this caller are under way; end some first"
+                raise ExhaustedError(message, "TOO_MANY_CALLS", metadata={"limit": str(self._most)})
+            self._held[caller.uri] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held[caller.uri] -= 1
+
+
 class _CallAudit:
     """The audit entries of one call."""
 
@@ -202,7 +247,7 @@ class _CallAudit:
         except GeneratorExit:
             self._append("failed", "CANCELLED")
             raise
-        except Exception:
+        except BaseException:
             self._append("failed", "INTERNAL" if context.is_active() else "CANCELLED")
             raise
 
@@ -249,7 +294,7 @@ def _errors_mapped(call: Call, context: grpc.ServicerContext) -> Iterator[None]:
     except NotImplementedError:  # raised by generated code for a method that a service leaves out
         call.code = "UNIMPLEMENTED"
         _abort(context, _UnimplementedError("this service does not offer that call"), call.request_id)
-    except Exception as error:  # noqa: BLE001 - nothing unexpected may reach the caller as text
+    except BaseException as error:  # noqa: BLE001 - nothing unexpected, a panic of polars neither, may pass by
         if not context.is_active():
             call.code = "CANCELLED"  # nobody hears the answer; gRPC has already ended the call
             context.abort(grpc.StatusCode.CANCELLED, "the caller has gone")

@@ -2,7 +2,8 @@
 
 1. No client certificate, no connection. The server's own certificate is read
    again when its file changes, so short-lived ones can be renewed in place.
-2. More calls than threads and as many waiting: RESOURCE_EXHAUSTED at once.
+2. More calls than threads and as many waiting: RESOURCE_EXHAUSTED at once. One
+   caller has at most half of the threads.
 3. SIGTERM and SIGINT: health turns NOT_SERVING, new calls are refused, calls
    under way get `drain_s`.
 4. While the audit log cannot be written health is NOT_SERVING; it turns back
@@ -101,7 +102,7 @@ def start(
     pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="rpc")
     server = grpc.server(
         pool,
-        interceptors=[Layers(authenticator, access, audit, audited_per_message)],
+        interceptors=[Layers(authenticator, access, audit, audited_per_message, share=max(1, settings.threads // 2))],
         options=[
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", settings.max_message_bytes),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
 from threading import Event
 from typing import Any
 
@@ -162,6 +164,23 @@ def test_unexpected_exception_leaves_only_a_request_id(
     assert (last["outcome"], last["reason"], last["request_id"]) == ("failed", "INTERNAL", error.request_id)
 
 
+class Panic(BaseException):
+    """As polars raises it when Rust panics: not an Exception."""
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_panic_in_a_handler_ends_the_call_and_is_audited(serve: Serve, shape: str) -> None:
+    def panic() -> None:
+        raise Panic(CANARY)
+
+    served = serve(Handlers(panic).register, SERVICES, ACCESS)
+    with served.channel("consumer-analyse") as channel, pytest.raises(grpc.RpcError) as caught:
+        call(channel, shape, timeout=10)
+    failed: Any = caught.value
+    assert failed.code() is grpc.StatusCode.INTERNAL
+    assert served.audited() == [(shape, "failed", "INTERNAL")]
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_caller_without_a_rule_is_refused_and_audited(serve: Serve, shape: str) -> None:
     reached: list[int] = []
@@ -237,6 +256,30 @@ def test_broken_upload_is_audited_as_cancelled(serve: Serve) -> None:
         upload.cancel()
     served.running.stop(10)
     assert served.audited() == [("Deliver", "failed", "CANCELLED")]
+
+
+def test_upload_of_a_certificate_that_is_denied_ends_at_its_next_message(serve: Serve, tmp_path: Path) -> None:
+    taken = SimpleQueue[None]()
+
+    class Counting(Handlers):
+        def Deliver(self, request_iterator: Iterator[Any], context: Any) -> Any:
+            for _ in request_iterator:
+                taken.put(None)
+            return intake.DeliverResponse()
+
+    (tmp_path / "denied").write_text("")
+    served = serve(Counting(lambda: None).register, SERVICES, ACCESS, deny_list=tmp_path / "denied")
+    messages = SimpleQueue[Any]()
+    with served.channel("consumer-analyse") as channel:
+        upload = intake_grpc.IntakeServiceStub(channel).Deliver.future(iter(messages.get, None), timeout=20)
+        messages.put(intake.DeliverRequest())
+        taken.get(timeout=10)
+        (tmp_path / "denied").write_text("spiffe://kinlink.test/consumer/analyse\n")
+        messages.put(intake.DeliverRequest())
+        messages.put(None)
+        error = from_rpc_error(upload.exception())
+    assert error.reason == "CERTIFICATE_DENIED"
+    assert taken.empty()
 
 
 @pytest.mark.parametrize("shape", SHAPES)

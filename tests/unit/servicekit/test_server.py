@@ -274,6 +274,22 @@ def test_more_calls_than_threads_and_as_many_waiting_are_shed(served: Served, ta
         list_tables(channel)
 
 
+def test_one_caller_holds_at_most_half_of_the_threads(serve: Serve, tables: Tables, tmp_path: Path) -> None:
+    make_certificates(tmp_path / "two", ["consumer/analyse", "consumer/other"])
+    served = serve(register(tables), [SERVICE, EVALUATE], ACCESS, threads=4, certificates=tmp_path / "two")
+    with served.channel("consumer-analyse") as greedy, served.channel("consumer-other") as other:
+        stub = statistics_grpc.StatisticsServiceStub(greedy)
+        ended = SimpleQueue[Any]()
+        for _ in range(6):
+            stub.GetTable.future(statistics.GetTableRequest()).add_done_callback(ended.put)
+        refused = [from_rpc_error(ended.get(timeout=10).exception()) for _ in range(4)]
+        assert {error.reason for error in refused} == {"TOO_MANY_CALLS"}
+        list_tables(other, timeout=10)
+        tables.leave.set()
+        assert [ended.get(timeout=10).exception() for _ in range(2)] == [None, None]
+        list_tables(greedy)
+
+
 def failure_or_none(channel: grpc.Channel) -> Any:
     try:
         list_tables(channel, timeout=0.2)
