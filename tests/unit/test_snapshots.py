@@ -118,6 +118,10 @@ def test_opening_deletes_files_that_no_snapshot_names(store: Snapshots, tmp_path
     log = tmp_path / "store" / ALIASES / "_delta_log"
     (log / f"{9:020}.json").write_bytes(b"")  # what a power cut leaves of an entry that was never synced
     (tmp_path / "store" / ALIASES / "left-over.parquet").write_bytes(b"torn")
+    # what a kill leaves of files and entries before delta-rs gives them their names
+    (tmp_path / "store" / ALIASES / "source=x/half.parquet#1").parent.mkdir()
+    (tmp_path / "store" / ALIASES / "source=x/half.parquet#1").write_bytes(b"torn")
+    (log / f"{0:020}.json#1").write_bytes(b"torn")
     assert files() > named
     Snapshots(store.engine, given.DeltaTables(tmp_path / "store")).open()
     assert files() == named

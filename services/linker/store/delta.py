@@ -101,7 +101,8 @@ class DeltaTables:
         folder = self._root / table
         held = {Path(unquote(uri.removeprefix("file://"))) for uri in delta.file_uris()}
         held |= {Path(uri) for uri in delta.file_uris()}
-        dropped = [file for file in folder.rglob("*.parquet") if _LOG not in file.parts and file not in held]
+        files = (file for file in folder.rglob("*") if file.is_file() and _LOG not in file.parts)
+        dropped = [file for file in files if file not in held]  # a file half written has another name
         for file in dropped:
             file.unlink()
         for parent in {file.parent for file in dropped}:
@@ -126,7 +127,8 @@ class DeltaTables:
         log = folder / _LOG
         for entry in log.iterdir():
             found = _LOG_VERSION.match(entry.name)
-            if (found and int(found[1]) > base) or (not found and entry.name != "_last_checkpoint"):
+            half_written = "#" in entry.name or not (found or entry.name == "_last_checkpoint")
+            if half_written or (found and int(found[1]) > base):
                 entry.unlink()
         last = log / "_last_checkpoint"
         if last.exists() and not _checkpoint_within(last, base):
