@@ -4,7 +4,8 @@
    interrupted; with another date it is refused.
 2. A run that stops before its end is INTERRUPTED with a reason; what it did stays. The
    result of a run, the release and the run's end are one transaction.
-3. After a restart nothing is under way: what was RUNNING is INTERRUPTED.
+3. After a restart nothing is under way: what was RUNNING is INTERRUPTED. So is a run whose
+   end could not be written, when the next one is started.
 4. Progress stands in the database; watchers are woken by it.
 
 It does not know the stages' work: that is the pipeline.
@@ -108,6 +109,8 @@ class Runs:
             if self._stopping.is_set():
                 raise PreconditionError("the service is stopping", "SERVICE_STOPPING")
             with self._engine.begin() as connection:
+                if self._worker is None or not self._worker.is_alive():  # it ended and could not write so
+                    runs.interrupt_all(connection, "SERVICE_FAILED", "the run's end could not be noted; start it again")
                 run = runs.of_request(connection, request_id)
                 if run is not None and (run.reference_date, run.year) != (day, year):
                     message = "this request id started a run for another date or year; use a new id"
@@ -176,7 +179,7 @@ class Runs:
                     ended_at=now(),
                 )
             log.info("run succeeded")
-        except Exception as error:
+        except BaseException as error:  # a panic of polars is no Exception, and ends the run as well
             state, reason, message = _outcome(error)
             log.warning("run ended early", reason=reason, exc_info=error)
             ended_at = now() if state == RunState.FAILED else None
@@ -212,7 +215,7 @@ class _Reporter:
         self._notify()
 
 
-def _outcome(error: Exception) -> tuple[RunState, str, str]:
+def _outcome(error: BaseException) -> tuple[RunState, str, str]:
     match error:
         case StoppedError():
             message = "the service was stopped; start the run again with the same request id"

@@ -49,7 +49,11 @@ def quick(report: Report) -> None:
         report(stage, 2, 2)
 
 
-def failing(error: Exception) -> Work:
+class Panic(BaseException):
+    """As polars raises it when Rust panics: not an Exception."""
+
+
+def failing(error: BaseException) -> Work:
     def work(report: Report) -> None:
         report(Stage.CONVERSION, 3, 10)
         raise error
@@ -110,7 +114,7 @@ def test_start_refuses(engine: sa.Engine, request_id: str, reference_date: str, 
     assert [violation.field for violation in error.value.violations] == [field]
 
 
-EARLY: dict[str, tuple[Exception, RunState, str]] = {
+EARLY: dict[str, tuple[BaseException, RunState, str]] = {
     "the pseudonymizer is away": (
         client_errors.UnavailableError("it is away", "UNREACHABLE"),
         RunState.INTERRUPTED,
@@ -127,6 +131,7 @@ EARLY: dict[str, tuple[Exception, RunState, str]] = {
         RunState.FAILED,
         "CATALOGUE_CONTRADICTORY",
     ),
+    "a panic of polars": (Panic("6101800010"), RunState.FAILED, "INTERNAL"),
     "a fault of ours": (ZeroDivisionError("6101800010"), RunState.FAILED, "INTERNAL"),
 }
 
@@ -160,6 +165,24 @@ def test_a_commit_that_fails_leaves_no_success(engine: sa.Engine) -> None:
     runs = Runs(engine, Refusing())
     run = ended(runs, runs.start(request_id(), "2015-01-01", 0))
     assert (run.state, run.reason) == (RunState.FAILED, "NO_RELEASE")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_run_whose_end_could_not_be_written_does_not_stand_in_the_way(engine: sa.Engine) -> None:
+    full = sa.text("CREATE TRIGGER full BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'full'); END")
+
+    def fill(_: Report) -> None:
+        with engine.begin() as connection:
+            connection.execute(full)
+
+    runs = Runs(engine, ScriptedPipeline(fill, quick))
+    asked = request_id()
+    runs.start(asked, "2015-01-01", 0)
+    assert runs._worker is not None
+    runs._worker.join(10)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TRIGGER full"))
+    assert ended(runs, runs.start(asked, "2015-01-01", 0)).state == RunState.SUCCEEDED
 
 
 def test_one_run_at_a_time_and_closing_interrupts_it(engine: sa.Engine) -> None:
