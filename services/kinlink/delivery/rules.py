@@ -13,14 +13,12 @@ from __future__ import annotations
 import polars as pl
 
 from kinlink.delivery import identifiers, values
-from kinlink.delivery.datasets import Column, Kind, PersonKind
+from kinlink.delivery.datasets import CPR_IN_TEXT, Column, Kind, PersonKind
 from kinlink.delivery.mapping import CodeList, ColumnRule, Mapping, Text
 from kinlink.delivery.period import Period
 from kinlink.delivery.read import ROW
 from kinlink.delivery.values import Form
 
-# Day (also + 60), month, year, serial: the intake refuses the same.
-_CPR_IN_TEXT = r"(?:^|[^0-9])(?:0[1-9]|[12]\d|3[01]|6[1-9]|[78]\d|9[01])(?:0[1-9]|1[0-2])\d{2}[- ]?\d{4}(?:[^0-9]|$)"
 _TEXT_LENGTH = 500
 _YES, _NO = ("true", "1", "ja", "J"), ("false", "0", "nej", "N")
 
@@ -197,7 +195,7 @@ def _check_text(sheet: Sheet, column: Column, text: pl.Expr, label: str) -> None
     if column.values:
         sheet.check(~text.is_in(list(column.values)), label, "not_allowed", _one_of(column.values))
         return
-    sheet.check(text.str.contains(_CPR_IN_TEXT), label, "looks_like_cpr", "a text without a CPR number")
+    sheet.check(text.str.contains(CPR_IN_TEXT), label, "looks_like_cpr", "a text without a CPR number")
     sheet.check(text.str.len_chars() > _TEXT_LENGTH, label, "too_long", f"at most {_TEXT_LENGTH} characters")
 
 

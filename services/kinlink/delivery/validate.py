@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from kinlink.delivery.datasets import Dataset
+from kinlink.delivery.datasets import MAX_PERSON_AMOUNT_ORE, Dataset
 from kinlink.delivery.errors import MappingError
 from kinlink.delivery.mapping import CodeList, ColumnRule, Mapping
 from kinlink.delivery.period import Period
@@ -95,6 +95,11 @@ class Validator:
                 # a consent may be withdrawn on the day it was given
                 first = made[start] if end == "withdrawn" else made[start].dt.offset_by("1d")
                 sheet.check(made[end] < first, end, "end_before_start", "an end after the start")
+        for name in made:
+            if name.endswith("_ore"):
+                large = ~made[name].is_between(-MAX_PERSON_AMOUNT_ORE, MAX_PERSON_AMOUNT_ORE)
+                expected = "at most 100 million kroner on a person"
+                sheet.check(made["person"].is_not_null() & large, name, "too_large", expected)
         return sheet.frame.filter(*kept).select(ROW, *(made[name].alias(name) for name in dataset.schema))
 
 

@@ -88,7 +88,7 @@ def check(begin: Begin, source: str, *, datasets: Collection[str], suites: Colle
     if any(key.domain != f"source/{source}" for key in begin.keys):
         message = f"the pseudonyms must stand under keys of the caller's own domain, source/{source}"
         raise DeniedError(message, "KEY_DOMAIN_NOT_OWN")
-    if begin.rows > limits.rows or begin.chunks > limits.chunks:
+    if max(begin.rows, begin.rejected_rows) > limits.rows or begin.chunks > limits.chunks:
         message = f"a delivery holds at most {limits.rows} rows in {limits.chunks} chunks; divide the period"
         raise ExhaustedError(message, "DELIVERY_TOO_LARGE")
     return Header(

@@ -5,7 +5,8 @@
 2. A pseudonym is 32 bytes here; that it is a group element is checked once for each
    distinct one (`elements`), as that is dear.
 3. Text that looks like a CPR number is refused wherever it stands: the linker holds
-   none. A source whose own ids look like one prefixes them.
+   none. A source whose own ids look like one prefixes them. For the same reason an amount
+   on a person is not as large as such a number.
 
 Pure: no file, no network.
 """
@@ -18,10 +19,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from kinlink import ristretto255
-from kinlink.delivery.datasets import Column, Dataset, Kind, PersonKind
+from kinlink.delivery.datasets import CPR_IN_TEXT, MAX_PERSON_AMOUNT_ORE, Column, Dataset, Kind, PersonKind
 
 MAX_FAULTS = 20
-_CPR_SHAPED = r"(?:^|[^0-9])(?:0[1-9]|[12]\d|3[01]|6[1-9]|[78]\d|9[01])(?:0[1-9]|1[0-2])\d{2}[- ]?\d{4}(?:[^0-9]|$)"
 _INTERVALS = (("valid_from", "valid_to"), ("start", "end"), ("given", "withdrawn"))
 
 
@@ -70,12 +70,15 @@ def _checks(dataset: Dataset, kinds: Collection[str], text_length: int) -> Itera
             yield from _kind_checks(column, kinds)
         if column.dtype == pl.String:
             yield column.name, f"at most {text_length} characters", value.str.len_chars() > text_length
-            yield column.name, "text that does not look like a CPR number", value.str.contains(_CPR_SHAPED)
+            yield column.name, "text that does not look like a CPR number", value.str.contains(CPR_IN_TEXT)
+        if column.name.endswith("_ore"):
+            large = ~value.is_between(-MAX_PERSON_AMOUNT_ORE, MAX_PERSON_AMOUNT_ORE)
+            yield column.name, f"at most {MAX_PERSON_AMOUNT_ORE} on a person", large & pl.col("person").is_not_null()
         if column.dtype == pl.List(pl.String):
             text = value.list.join(" ")
             yield column.name, f"at most {text_length} characters", text.str.len_chars() > text_length
             yield column.name, "no empty entry", value.list.eval(pl.element().is_null()).list.any()
-            yield column.name, "text that does not look like a CPR number", text.str.contains(_CPR_SHAPED)
+            yield column.name, "text that does not look like a CPR number", text.str.contains(CPR_IN_TEXT)
     for start, end in _INTERVALS:
         if {start, end} <= names:
             yield end, f"not before {start}", pl.col(end) < pl.col(start)
