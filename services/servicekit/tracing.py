@@ -34,7 +34,8 @@ _tracer = trace.get_tracer("servicekit")
 @contextmanager
 def server_span(call: Call, metadata: Sequence[tuple[str, str | bytes]]) -> Iterator[None]:
     """Span and measure one RPC; the trace is the caller's when it sent one."""
-    carrier = {key: value for key, value in metadata if isinstance(value, str)}
+    # Only the ids: trace state and baggage are the caller's own text, and would be exported.
+    carrier = {key: value for key, value in metadata if key == "traceparent" and isinstance(value, str)}
     service, _, method = call.rpc.partition("/")
     names = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
     started = time.monotonic()
