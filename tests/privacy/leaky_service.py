@@ -1,0 +1,42 @@
+"""A service that says a CPR number on purpose as it starts: what the canary test must catch, or see redacted.
+
+Run in place of `python -m kinlink.cli serve …`, which follows the arguments: the
+way to leak, and the number.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import structlog
+from opentelemetry import trace
+
+from kinlink.cli.__main__ import main
+from servicekit import server
+from servicekit.audit import AuditEntry, AuditLog
+
+
+def leak(way: str, number: str, audit: AuditLog) -> None:
+    if way == "print":
+        sys.stderr.write(f'{{"event": "no person {number[:6]}-{number[6:]}"}}\n')
+    elif way == "structlog":
+        log = structlog.get_logger("leaky")
+        log.warning("no person %s", number, cpr=number, numbers=[int(number)])
+        with trace.get_tracer("leaky").start_as_current_span(f"person {number}") as span:
+            span.set_attribute("kinlink.table", number)
+    elif way == "audit":
+        audit.append(AuditEntry("leak", "", "ok", subject=number))
+
+
+if __name__ == "__main__":
+    way, number = sys.argv[1:3]
+    run = server.run
+
+    def leaking_run(*told: Any, **more: Any) -> None:
+        leak(way, number, next(each for each in told if isinstance(each, AuditLog)))
+        run(*told, **more)
+
+    server.run = leaking_run
+    sys.argv[1:] = sys.argv[sys.argv.index("serve") :]
+    main()
