@@ -28,6 +28,7 @@ _RPCS: Final = {
 }
 _PLAIN_CLASSES: Final = {Kind.CPR: cpr.CPRClass.ORDINARY, Kind.REPLACEMENT: cpr.CPRClass.REPLACEMENT}
 _MAX_NAMED: Final = 10
+_LONGEST_NUMBER: Final = 100  # characters as written; to normalise n of them may cost n²
 
 
 class Doors:
@@ -128,7 +129,8 @@ class Doors:
         wanted = _PLAIN_CLASSES.get(kind)
         if wanted is None:
             raise InvalidError("the plain door takes numbers only; use the blind door", "KIND_NOT_PLAIN")
-        numbers = [cpr.normalise(text, synthetic=self._policy.suite.synthetic) for text in identifiers]
+        readable = (text if len(text) <= _LONGEST_NUMBER else "" for text in identifiers)
+        numbers = [cpr.normalise(text, synthetic=self._policy.suite.synthetic) for text in readable]
         bad = [index for index, number in enumerate(numbers) if number.number_class is not wanted]
         if bad:
             expected = f"expected a number of class {wanted}"

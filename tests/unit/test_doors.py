@@ -125,3 +125,17 @@ def test_the_plain_door_is_closed_unless_the_domain_opens_it_whatever_is_granted
         doors.pseudonymise(_CALLER, _NAME, Suite.KINLINK_V1.wire, ["61018000"])
     assert refused.value.reason == "PLAIN_DOOR_CLOSED"
     assert _outcomes(engine) == [("refused", "PLAIN_DOOR_CLOSED", 1)]
+
+
+def test_an_identifier_too_long_for_a_number_is_refused_unread(engine: Engine) -> None:
+    """Normalising a million combining characters in the wrong order takes an hour, and holds every thread."""
+    opened = _POLICY.domains[0].model_copy(update={"plain_door": True})
+    key = Key(KeyName(_SOURCE, Kind.CPR, 1), KeyState.ACTIVE, ristretto255.random_scalars(1))
+    with ristretto255.new_pool() as pool:
+        ledger = Ledger(engine, AuditLog(engine), lambda: _TODAY)
+        policy = _POLICY.model_copy(update={"domains": (opened,)})
+        doors = Doors(policy, Keyset([key]), ledger, pool, max_elements=100)
+        slow = "\u0345" * 500_000 + "\u0334" * 500_000
+        with pytest.raises(ServiceError) as refused:
+            doors.pseudonymise(_CALLER, _NAME, Suite.KINLINK_V1.wire, [slow])
+    assert refused.value.reason == "IDENTIFIER_INVALID"
