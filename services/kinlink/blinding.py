@@ -4,7 +4,8 @@
    the service sees neither who occurs twice nor in what order they stood.
 2. Every element gets a fresh random scalar, also when the same person is sent
    again in a later call, so that no two messages have an element in common.
-3. The first answer pins the key version, so that one call never mixes versions.
+3. The first answer pins the key version, so that one call never mixes versions; a key that
+   was not asked for is refused.
 4. While one batch is blinded the service works on earlier ones: the stream is
    kept full, but never more than a window ahead.
 
@@ -69,24 +70,24 @@ def exchange(
     *,
     request: Callable[[bytes, int], Request],
     key_of: Callable[[AnswerT], types_pb2.KeyRef],
-    version: int,
+    wanted: types_pb2.KeyRef,
     pool: ThreadPoolExecutor,
     progress: Callable[[int], None],
 ) -> tuple[bytes, types_pb2.KeyRef]:
     """Send batches of elements blinded, and return the answers unblinded: 32·n bytes in order, and their key.
 
     `batches` is drawn from as the stream wants more, in another thread. `request`
-    makes a message of blinded elements and a key version: `version` in the first one, the
-    version of the first answer in all others. Raises KinlinkError when the service
+    makes a message of blinded elements and a key version: that of `wanted` in the first one, where
+    0 means the primary, and the version of the first answer in all others. Raises KinlinkError when the service
     refuses or is away, AnswerError when its answers do not fit.
     """
-    sender = _Sender(batches, request, version, pool)
+    sender = _Sender(batches, request, wanted, pool)
     answers = call(sender.requests())
     out: list[bytes] = []
     key, done = types_pb2.KeyRef(), 0
     try:
         for answer in answers:
-            unblinders = sender.answered(key_of(answer).version)
+            unblinders = sender.answered(key_of(answer))
             out.append(_unblind(unblinders, answer.elements, pool))
             key = key_of(answer)
             done += len(answer.elements) // ristretto255.SIZE
@@ -120,12 +121,16 @@ class _Sender(Generic[Request]):
     """Blinds batches in the stream's own thread, at most a window ahead of the answers."""
 
     def __init__(
-        self, batches: Iterable[bytes], request: Callable[[bytes, int], Request], version: int, pool: ThreadPoolExecutor
+        self,
+        batches: Iterable[bytes],
+        request: Callable[[bytes, int], Request],
+        wanted: types_pb2.KeyRef,
+        pool: ThreadPoolExecutor,
     ) -> None:
         self.failure: Exception | None = None
         self._batches = batches
         self._request = request
-        self._version = version
+        self._wanted = wanted
         self._pool = pool
         self._pinned: Future[int] = Future()
         self._unblinders: deque[bytes] = deque()
@@ -153,15 +158,16 @@ class _Sender(Generic[Request]):
             scalars = ristretto255.random_scalars(len(elements) // ristretto255.SIZE)
             blinded = ristretto255.multiply_each(scalars, elements, self._pool)
             unblinders = ristretto255.invert_batch(scalars)
-            version = self._pinned.result() if index else self._version
+            version = self._pinned.result() if index else self._wanted.version
             self._unblinders.append(unblinders)
             yield self._request(blinded, version)
 
-    def answered(self, version: int) -> bytes:
-        """Take the answer to the oldest batch: pin or compare its version, return its unblinding scalars."""
+    def answered(self, key: types_pb2.KeyRef) -> bytes:
+        """Take the answer to the oldest batch: pin or compare its key, return its unblinding scalars."""
         if not self._pinned.done():
-            self._pinned.set_result(version)
-        if version == 0 or version != self._pinned.result() or not self._unblinders:
+            self._pinned.set_result(self._wanted.version or key.version)
+        asked = (self._wanted.domain, self._wanted.kind, self._pinned.result())
+        if key.version == 0 or (key.domain, key.kind, key.version) != asked or not self._unblinders:
             raise AnswerError("the pseudonymizer's answers do not fit the questions; report it to its operator")
         self._slots.release()
         return self._unblinders.popleft()

@@ -50,7 +50,7 @@ class ConversionClient:
                 (b"".join(batch) for batch in batched(sent, self._batch_size)),
                 request=request,
                 key_of=lambda answer: answer.to,
-                version=target_key.version,
+                wanted=target_key,
                 pool=pool,
                 progress=lambda done: progress(done, len(sent)),
             )

@@ -73,7 +73,7 @@ class PseudonymizerClient:
                 (ristretto255.hash_to_group(batch, tag, pool) for batch in batched(sent, self._batch_size)),
                 request=request,
                 key_of=lambda answer: answer.key,
-                version=version,
+                wanted=KeyRef(domain=self._domain, kind=kind.wire, version=version),
                 pool=pool,
                 progress=lambda done: progress(done, len(sent)),
             )

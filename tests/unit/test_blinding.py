@@ -20,6 +20,7 @@ _BATCHES = [_ELEMENTS[start : start + 320] for start in range(0, 1280, 320)]
 class _Message:
     elements: bytes
     version: int
+    domain: str = "source/test"
 
 
 class _Service:
@@ -46,8 +47,8 @@ def _run(service: _Service, batches: Iterable[bytes] = _BATCHES, version: int = 
             service,
             batches,
             request=_Message,
-            key_of=lambda message: KeyRef(domain="source/test", version=message.version),
-            version=version,
+            key_of=lambda message: KeyRef(domain=message.domain, version=message.version),
+            wanted=KeyRef(domain="source/test", version=version),
             pool=pool,
             progress=steps.append,
         )
@@ -82,6 +83,7 @@ def test_nothing_that_is_asked_about_is_sent_and_nothing_is_sent_twice() -> None
 
 _MISFITS: dict[str, Callable[[int, _Message], list[_Message]]] = {
     "another version": lambda index, honest: [_Message(honest.elements, 1 + index)],
+    "another domain": lambda _, honest: [_Message(honest.elements, 7, "source/other")],
     "no version": lambda _, honest: [_Message(honest.elements, 0)],
     "one too many": lambda index, honest: [honest] * (2 if index == 3 else 1),
     "one too few": lambda index, honest: [] if index == 3 else [honest],
@@ -95,6 +97,11 @@ _MISFITS: dict[str, Callable[[int, _Message], list[_Message]]] = {
 def test_answers_that_do_not_fit_are_refused(misfit: Callable[[int, _Message], list[_Message]]) -> None:
     with pytest.raises(AnswerError):
         _run(_Service(lambda index, message: misfit(index, _Service.honest(message))))
+
+
+def test_an_answer_under_another_version_than_asked_for_is_refused() -> None:
+    with pytest.raises(AnswerError):
+        _run(_Service(lambda _, message: [_Message(_Service.honest(message).elements, 7)]), version=3)
 
 
 def test_a_failure_while_blinding_ends_the_exchange_and_is_raised() -> None:
