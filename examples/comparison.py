@@ -88,9 +88,9 @@ def _services(frames: Exact, expected: dict[str, dict[str, list[int]]]) -> list[
     margins += sum(n == sum(published[d][i] for d in DEPARTMENTS) for i, n in enumerate(totals))
     n_cells = len(columns) * len(DEPARTMENTS)
     return [
-        Line("services x departments: cells equal", f"{equal}", f"{n_cells}", f"{n_cells}", equal == n_cells),
-        _equal("services x departments: margins equal", margins, len(columns) + 3, str(len(columns) + 3)),
-        _equal("services x departments: families outside", outside, 0, "0"),
+        Line("services × departments: cells equal", f"{equal}", f"{n_cells}", f"{n_cells}", equal == n_cells),
+        _equal("services × departments: margins equal", margins, len(columns) + 3, str(len(columns) + 3)),
+        _equal("services × departments: families outside", outside, 0, "0"),
     ]
 
 
@@ -116,25 +116,25 @@ def _spending(frames: Exact, families: pl.DataFrame, expected: dict[str, dict[st
     special = kr["special_target_over_times_others"]
     return [
         *lines,
-        _near("target: general, kr. per family", target["general"], kr["general_target"]),
-        _near("target: transfers, kr. per family", target["transfer"], kr["transfers_target"]),
-        _near("others: general, kr. per family", others["general"], kr["general_others"]),
-        Line("target: offers, kr. per family", _kr(offers), "knap 428.000", "", 427_000 < offers <= 428_000),
+        _near("target: general, kr. a family", target["general"], kr["general_target"]),
+        _near("target: transfers, kr. a family", target["transfer"], kr["transfers_target"]),
+        _near("others: general, kr. a family", others["general"], kr["general_others"]),
+        Line("target: offers, kr. a family", _kr(offers), "knap 428.000", "", 427_000 < offers <= 428_000),
         Line(
-            "target: administration, kr. per family",
+            "target: administration, kr. a family",
             _kr(target["administration"]),
             "over 25.000",
             "",
             25_000 < target["administration"] < 26_000,
         ),
         Line(
-            "target: total with administration, kr. per family",
+            "target: total with adm., kr. a family",
             _kr(without + target["administration"]),
             "næsten 600.000",
             "",
             580_000 < without + target["administration"] < 600_000,
         ),
-        Line("target: total without administration, mio. kr.", f"{total:.1f}", "knap 350", "", 340 < total < 350),
+        Line("target: total without adm., mio. kr.", f"{total:.1f}", "knap 350", "", 340 < total < 350),
         Line(
             "target's special area / others'",
             f"{target['special'] / max(others['special'], 1):.1f}",

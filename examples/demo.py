@@ -105,9 +105,9 @@ def _tables(stack: Stack, out: Path) -> None:
 
 def _compare(stack: Stack, municipality: Path, out: Path) -> bool:
     lines = compare(exact(stack.folder, REFERENCE_DATE, YEAR), stack, municipality)
-    shown = Table(box=None, pad_edge=False)
+    shown = Table(box=None, pad_edge=False, padding=(0, 1))
     shown.add_column("figure", no_wrap=True)
-    for name in ("kinlink", "published", "synthetic truth"):
+    for name in ("kinlink", "published", "truth"):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("")
     for line in lines:
