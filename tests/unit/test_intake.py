@@ -266,6 +266,9 @@ REFUSED: dict[str, tuple[Callable[[], list[Part]], str, str]] = {
     "not a first of month": (
         lambda: postings(given.postings("a", event_month=date(2014, 3, 2))), "ROWS_INVALID", "event_month[0]",
     ),
+    "date of no calendar": (
+        lambda: postings(GOOD.with_columns(event_month=pl.lit(2**31 - 1, pl.Int32).cast(pl.Date))), "ROWS_INVALID", "event_month[0]",
+    ),
     "interval backwards": (
         lambda: given.delivery(
             "spells",

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
 
@@ -63,6 +64,8 @@ def _checks(dataset: Dataset, kinds: Collection[str], text_length: int) -> Itera
             yield column.name, "a value", value.is_null()
         if column.values:
             yield column.name, f"one of {', '.join(column.values)}", ~value.is_in(list(column.values))
+        if column.dtype == pl.Date:  # 32 bits of days reach further than any calendar; polars panics there
+            yield column.name, "a date of the years 1 to 9999", ~value.is_between(date.min, date.max)
         if column.first_of_month:
             yield column.name, "a first of month", value.dt.day() != 1
         if column.dtype == pl.Binary:
