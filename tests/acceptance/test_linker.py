@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import grpc
 import polars as pl
@@ -24,9 +20,6 @@ from kinlink.linkage_client import LinkageClient
 from kinlink.linker.v1 import intake_service_pb2 as pb
 from kinlink.linker.v1.intake_service_pb2_grpc import IntakeServiceStub
 from kinlink.types.v1 import types_pb2
-from linker.store.delta import DeltaTables
-from linker.store.snapshots import Snapshots
-from servicekit.database import engine
 from tests.unit import linker_fixtures as given
 
 KINDS = {Kind.CPR: types_pb2.KIND_CPR, Kind.ADDRESS: types_pb2.KIND_ADDRESS}
@@ -226,54 +219,3 @@ def test_a_second_linker_on_the_same_store_does_not_start(stack: Stack) -> None:
     second = stack.run(OPERATOR, "serve", "linker", "--config", settings, check=False)
     assert (second.returncode, second.stderr.count("\n")) == (2, 1)
     assert "is used by another linker" in second.stderr
-
-
-STRACE = ("strace", "-D", "-ff", "-ttt", "-T", "-y", "-s", "8192", "-e", "trace=fsync,fdatasync,pwrite64")
-_SYNC = re.compile(r"^(\d+\.\d+) f(?:data)?sync\(\d+<([^>]*)>\)\s+= 0 <(\d+\.\d+)>")
-
-
-def traced() -> bool:
-    """Tell whether this machine lets a process be traced."""
-    if shutil.which("strace") is None:
-        return False
-    return subprocess.run([*STRACE, "-o", "/dev/null", "true"], capture_output=True, check=False).returncode == 0
-
-
-def synced(traces: Sequence[Path], after: float, before: float) -> set[Path]:
-    """Return the paths whose sync began and ended between two instants."""
-    found = [match for trace in traces for line in trace.read_text().splitlines() if (match := _SYNC.match(line))]
-    return {Path(m[2]) for m in found if float(m[1]) > after and float(m[1]) + float(m[3]) < before}
-
-
-def accepted_at(traces: Sequence[Path], delivery_id: str) -> float:
-    """Return the instant at which the row that says `accepted` began to be written to SQLite's log."""
-    row = re.compile(rf"^(\d+\.\d+) pwrite64\(\d+<[^>]*state\.db-wal>.*{delivery_id}postings2014.{{,300}}?accepted")
-    found = [match for trace in traces for line in trace.read_text().splitlines() if (match := row.match(line))]
-    return min(float(match[1]) for match in found)
-
-
-@pytest.mark.skipif(not traced(), reason="strace is not installed, or may not trace")
-def test_an_accepted_delivery_was_synced_before_its_snapshot_was_named(stack: Stack, tmp_path: Path) -> None:
-    stack.stop("linker")
-    stack.start("linker", wrapper=(*STRACE, "-o", str(tmp_path / "trace")))
-    begun = time.time()  # strace stamps by the same clock; what start-up synced is before this
-    root = stack.folder / "linker"
-    parts = requests("voksen", "postings", given.postings("a", source="voksen"), given.postings("b", source="voksen"))
-    accepted = deliver(stack, "voksen", parts).delivery
-    stack.stop("linker")
-
-    store = Snapshots(engine(f"sqlite:///{root}/state.db"), DeltaTables(root / "store"))
-    snapshot = store.current()
-    store.engine.dispose()
-    assert snapshot.number == accepted.snapshot
-    table = root / "store/quarantine/postings"
-    rows = table / f"source=voksen/delivery_id={accepted.delivery_id}"
-    entry = table / f"_delta_log/{snapshot.versions['quarantine/postings']:020}.json"
-    named = {*rows.glob("*.parquet"), rows, rows.parent, table, entry, entry.parent, table.parent, root / "store"}
-    assert len(named) == 8
-
-    traces = sorted(tmp_path.iterdir())
-    in_time = synced(traces, begun, accepted_at(traces, accepted.delivery_id))
-    assert named <= in_time, f"not synced in time: {sorted(map(str, named - in_time))}"
-    assert any(root / "staging" in path.parents for path in in_time), "chunks were synced as they came"
-    stack.start("linker")
