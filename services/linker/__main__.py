@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +36,7 @@ from servicekit import database, server, telemetry
 from servicekit.access import AccessTable, AccessTableError
 from servicekit.audit import AuditLog
 from servicekit.settings import SettingsFileError
+from servicekit.startup import one_message
 
 SERVICES = (
     "kinlink.linker.v1.IntakeService",
@@ -56,11 +56,8 @@ _STARTUP_ERRORS = (
 
 def serve(config: Path) -> None:
     """Serve until SIGTERM. Exits with status 2 and one message when it cannot start."""
-    try:
+    with one_message("linker", _STARTUP_ERRORS):
         _serve(LinkerSettings.load(config))
-    except _STARTUP_ERRORS as error:
-        sys.stderr.write(f"linker: {error}\n")
-        raise SystemExit(2) from None
 
 
 def _serve(settings: LinkerSettings) -> None:
@@ -76,6 +73,7 @@ def _serve(settings: LinkerSettings) -> None:
         intake = Intake(
             store,
             Staging(settings.staging),
+            audit,
             suites=settings.suite_numbers,
             limits=Limits(
                 chunks=settings.max_delivery_chunks,

@@ -72,6 +72,11 @@ class Battered:
             else:
                 return
 
+    def order(self, service: str, phases: Sequence[str]) -> None:
+        """Let a service die by these orders, one after the other, and by no earlier one."""
+        self.orders[service] = list(phases)
+        (self.folder(service) / "order").unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Start both services once more, without orders: what is left over is cleaned now."""
         for service in SERVICES:

@@ -20,7 +20,7 @@ from tests.acceptance.kills import Battered
 from tests.acceptance.phases import give
 from tests.acceptance.proxy import proxy
 from tests.acceptance.test_linker import CATALOGUE, channel, deliver, requests
-from tests.acceptance.whole import damage, ledger, orphans
+from tests.acceptance.whole import damage, ledger, orphans, unrecorded
 from tests.unit import linker_fixtures as given
 from tests.unit.delivery.extracts import HEADER, SOUND, extract_file, mapping_file
 
@@ -59,6 +59,7 @@ def test_services_killed_while_they_accept_and_answer_lose_nothing_and_the_comma
     assert battered.wrong == []
     linker = battered.stack.folder / "linker"
     assert (damage(linker, battered.promised), orphans(linker)) == ([], [])
+    assert unrecorded(linker) == []
     assert damage(linker, {"another": 3}) == ["a client was told that another is accepted; it is not"]
     left = linker / "store/quarantine/postings/part-0.parquet#1"
     left.write_bytes(b"half written")

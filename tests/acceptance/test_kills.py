@@ -75,8 +75,8 @@ def deliver_all(battered: Battered, municipality: Path, folder: Path) -> None:
     of_pseudonymizer = spread(battered, "evaluate", EVALUATING, 4)
     outside = ["client", "linker", "pseudonymizer"] * 3
     for delivery in DELIVERIES:
-        battered.orders["linker"] += [of_linker.pop() for _ in range(2) if of_linker]
-        battered.orders["pseudonymizer"] += [of_pseudonymizer.pop() for _ in range(1) if of_pseudonymizer]
+        battered.order("linker", [of_linker.pop() for _ in range(2) if of_linker])
+        battered.order("pseudonymizer", [of_pseudonymizer.pop() for _ in range(1) if of_pseudonymizer])
         killed = [outside.pop()] if outside and battered.random.random() < 0.7 else []
         told = delivery.arguments(municipality / "extracts", folder)
         battered.run(f"source/{delivery.source}", *told, killed=killed)
@@ -84,8 +84,8 @@ def deliver_all(battered: Battered, municipality: Path, folder: Path) -> None:
 
 def link(battered: Battered, orders: Sequence[str]) -> None:
     """Link and release; the linker dies by each order, the pseudonymizer while it converts."""
-    battered.orders["linker"] += orders
-    battered.orders["pseudonymizer"] += spread(battered, "convert", EVALUATING, 1)
+    battered.order("linker", orders)
+    battered.order("pseudonymizer", spread(battered, "convert", EVALUATING, 1))
     request_id = str(uuid.uuid4())  # a killed client cannot say how to go on
     battered.run(OPERATOR, *LINK, request_id, killed=["client", "linker"])
 
@@ -96,7 +96,7 @@ def deliver_again(battered: Battered, municipality: Path, folder: Path) -> None:
     chosen = {delivery.mapping: delivery for delivery in DELIVERIES}
     for delivery in (chosen["voksen"], chosen["kultur"]):
         party, told = f"source/{delivery.source}", delivery.arguments(extracts, folder)
-        battered.orders["linker"] += spread(battered, "delivery", REPLACING, 1)
+        battered.order("linker", spread(battered, "delivery", REPLACING, 1))
         battered.run(party, *shorter(delivery, extracts, folder))
         battered.run(party, *told)
     delivery = chosen["sundhed"]
@@ -104,7 +104,7 @@ def deliver_again(battered: Battered, municipality: Path, folder: Path) -> None:
     said = battered.stack.run(party, "deliveries", "list").stdout
     delivery_id = next(line.split()[0] for line in said.splitlines() if line.endswith("accepted"))
     del battered.promised[delivery_id]
-    battered.orders["linker"] += spread(battered, "withdrawal", REPLACING, 1)
+    battered.order("linker", spread(battered, "withdrawal", REPLACING, 1))
     battered.run(party, "deliveries", "withdraw", delivery_id)
     battered.run(party, *delivery.arguments(extracts, folder))
 
@@ -123,9 +123,9 @@ def shorter(delivery: Delivery, extracts: Path, folder: Path) -> list[str]:
 def test_kills_at_random_points_lose_and_halve_nothing(battered: Battered, municipality: Path, tmp_path: Path) -> None:
     """Fifty kills and more of both services and of clients, over all phases."""
     stack = battered.stack
-    battered.orders["pseudonymizer"] = ["start/kek", "start/keys"]  # before the keys were ever used
+    battered.order("pseudonymizer", ["start/kek", "start/keys"])  # before the keys were ever used
     battered.start("pseudonymizer")
-    battered.orders["linker"] = ["start"]
+    battered.order("linker", ["start"])
     battered.start("linker")
     before = keys(tmp_path / "pseudonymizer"), pseudonyms(stack)
     reader = Reader(stack)

@@ -23,7 +23,7 @@ from linker.store import deliveries
 from linker.store.delta import DeltaTables
 from linker.store.releases import RELEASED_TABLES, Releases
 from linker.store.snapshots import Snapshots
-from linker.store.state import RUNS, SNAPSHOTS, DeliveryState
+from linker.store.state import DELIVERIES, RUNS, SNAPSHOTS, DeliveryState
 from linker.store.tables import IDENTITIES, SCHEMAS, facts, quarantine
 from servicekit import database
 
@@ -142,12 +142,22 @@ def ledger(folder: Path, answered: Mapping[str, int]) -> list[str]:
 
 
 def unrecorded(folder: Path) -> list[str]:
-    """Say which runs that succeeded have no entry in a linker's audit log, and which entries name no such run."""
+    """Say where a linker's audit log differs from what was accepted and from the runs that succeeded."""
+    query = "SELECT rpc, subject FROM audit_entries WHERE rpc IN ('delivery accepted', 'linkage run')"
     with copied(folder) as engine, database.read(engine) as connection:
-        runs = connection.execute(sa.select(sa.func.count()).where(RUNS.c.state == "succeeded")).scalar_one()
-        query = "SELECT count(*) FROM audit_entries WHERE rpc = 'linkage run' AND outcome = 'ok'"
-        entries = connection.exec_driver_sql(query).scalar_one()
-    return [] if runs == entries else [f"{runs} runs succeeded, {entries} have an entry"]
+        noted = Counter(
+            subject.rpartition("/")[2] if rpc == "delivery accepted" else rpc
+            for rpc, subject in connection.exec_driver_sql(query)
+        )
+        accepted = connection.execute(sa.select(DELIVERIES.c.delivery_id).where(DELIVERIES.c.accepted_at.is_not(None)))
+        happened = Counter(accepted.scalars())
+        succeeded = sa.select(sa.func.count()).where(RUNS.c.state == "succeeded")
+        happened["linkage run"] = connection.execute(succeeded).scalar_one()
+    return [
+        f"{what}: {happened[what]} times, {noted[what]} entries"
+        for what in noted | happened
+        if noted[what] != happened[what]
+    ]
 
 
 def keys(folder: Path) -> set[tuple[object, ...]]:

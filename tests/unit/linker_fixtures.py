@@ -23,6 +23,7 @@ from linker.intake.staging import Staging
 from linker.store.delta import DeltaTables
 from linker.store.snapshots import Snapshots
 from linker.store.tables import Tables
+from servicekit.audit import AuditLog
 from servicekit.database import engine, migrate
 
 SYNTHETIC = int(types_pb2.SUITE_KINLINK_SYNTHETIC_V1)
@@ -58,7 +59,7 @@ def store(folder: Path, tables: Tables | None = None, url: str | None = None) ->
 def intake(snapshots: Snapshots, folder: Path, **options: Any) -> Intake:
     """Return the intake, opened."""
     options = {"suites": {SYNTHETIC}, "limits": Limits(chunk_bytes=1 << 20, open_deliveries=3), **options}
-    made = Intake(snapshots, Staging(folder / "staging"), **options)
+    made = Intake(snapshots, Staging(folder / "staging"), AuditLog(snapshots.engine), **options)
     made.open()
     return made
 

@@ -18,7 +18,9 @@ from linker.intake.intake import Intake
 from linker.linkage.conversion import convert_all
 from linker.store.delta import DeltaTables
 from linker.store.snapshots import Snapshots
+from linker.store.state import DELIVERIES, DeliveryState
 from linker.store.tables import IDENTITIES, DeliveryKey, facts, quarantine
+from servicekit.audit import AuditLog
 from tests.unit import linker_fixtures as given
 
 
@@ -106,6 +108,19 @@ def seen(store: Snapshots) -> dict[str, list[bytes]]:
     return {"quarantine": sorted(waiting["person"]), "facts": sorted(linked["pseudonym"])}
 
 
+def recorded(store: Snapshots) -> bool:
+    """Tell whether the audit log has just the deliveries that were accepted and withdrawn, each once."""
+    log: dict[str, list[str]] = {"delivery accepted": [], "delivery withdrawn": []}
+    for entry in AuditLog(store.engine).entries():
+        log[entry["rpc"]].append(entry["subject"].rpartition("/")[2])
+    with store.engine.connect() as connection:
+        known = connection.execute(sa.select(DELIVERIES.c.delivery_id, DELIVERIES.c.accepted_at, DELIVERIES.c.state))
+        rows = known.all()
+    accepted = [row.delivery_id for row in rows if row.accepted_at is not None]
+    withdrawn = [row.delivery_id for row in rows if row.state == DeliveryState.WITHDRAWN]
+    return (sorted(log["delivery accepted"]), log["delivery withdrawn"]) == (sorted(accepted), withdrawn)
+
+
 def own(*names: str) -> list[bytes]:
     return sorted(given.element(name, domain="source/prisme") for name in names)
 
@@ -169,9 +184,11 @@ def test_a_kill_at_any_step_leaves_all_or_nothing_and_the_retry_completes_it(nam
         store, intake = mortal(folder, Killer())
         found = seen(store)
         assert found in (before, after), f"killed at step {at}"
+        assert recorded(store), f"killed at step {at}"
         outcomes.add(found == after)
         step(store, intake)
         assert seen(store) == after, f"killed at step {at}, then tried again"
+        assert recorded(store), f"killed at step {at}, then tried again"
         store.engine.dispose()
         at += 1
     assert outcomes == {True, False}, "kills fell on both sides of the commit"

@@ -6,9 +6,11 @@
    with other content is refused.
 3. A later delivery of the same source, dataset and period takes the place of the
    earlier one in one snapshot, whether that is converted or not.
-4. What is refused leaves nothing staged. What breaks off stays, to be resumed, until it
+4. An acceptance or withdrawal and its audit entry are one transaction: whenever the
+   process ends, the log knows what the store holds.
+5. What is refused leaves nothing staged. What breaks off stays, to be resumed, until it
    has been left alone for a while.
-5. A source sees its own deliveries and no others.
+6. A source sees its own deliveries and no others.
 
 It does not know gRPC, nor who may call.
 """
@@ -24,6 +26,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
+import sqlalchemy as sa
 
 from kinlink.delivery.datasets import DATASETS
 from linker.intake import chunks, rows
@@ -34,6 +37,7 @@ from linker.store.deliveries import Delivery, Header
 from linker.store.snapshots import Snapshots
 from linker.store.state import DeliveryState
 from linker.store.tables import DeliveryKey, facts, quarantine
+from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 from servicekit.errors import (
     ConflictError,
@@ -83,6 +87,7 @@ class Intake:
         self,
         store: Snapshots,
         staging: Staging,
+        audit: AuditLog,
         *,
         suites: Collection[int],
         limits: Limits | None = None,
@@ -91,6 +96,7 @@ class Intake:
         """`suites`: the hash tags taken here, as wire numbers."""
         self._store = store
         self._staging = staging
+        self._audit = audit
         self._suites = suites
         self._limits = limits or Limits()
         self._abandoned_after_s = abandoned_after_s
@@ -180,6 +186,7 @@ class Intake:
             table = _take_out(change, delivery)
             with change.commit() as connection:
                 deliveries.withdraw(connection, delivery.key)
+                self._record("delivery withdrawn", source, delivery.header, connection)
         self._store.purge([table])
         return self.get(source, delivery_id)
 
@@ -297,10 +304,15 @@ class Intake:
                 if old is not None:
                     deliveries.replace(connection, old.key, delivery_id)
                 deliveries.accept(connection, key, change.number)
+                self._record("delivery accepted", source, header, connection)
         self._staging.drop(key)
         self._store.purge(touched)
         receipt = self.get(*key)
         return Receipt(receipt.delivery, receipt.chunks_received, old.header.delivery_id if old else "")
+
+    def _record(self, event: str, source: str, header: Header, connection: sa.Connection) -> None:
+        subject = f"{source}/{header.dataset}/{header.period}/{header.delivery_id}"
+        self._audit.append(AuditEntry(event, "", "ok", subject=subject, count=header.rows), connection)
 
     def _refuse(self, key: DeliveryKey) -> None:
         self._staging.drop(key)
