@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from servicekit import database, server, telemetry
 from servicekit.access import AccessTable, AccessTableError
 from servicekit.audit import AuditLog
 from servicekit.settings import SettingsFileError
+from servicekit.startup import one_message
 
 _STARTUP_ERRORS = (
     AccessTableError,
@@ -33,11 +33,8 @@ _STARTUP_ERRORS = (
 
 def serve(config: Path) -> None:
     """Serve until SIGTERM. Exits with status 2 and one message when it cannot start."""
-    try:
+    with one_message("pseudonymizer", _STARTUP_ERRORS):
         _serve(config)
-    except _STARTUP_ERRORS as error:
-        sys.stderr.write(f"pseudonymizer: {error}\n")
-        raise SystemExit(2) from None
 
 
 def _serve(config: Path) -> None:

@@ -1,7 +1,8 @@
 """Logs as JSON lines on standard error, ours and those of libraries, through one chain.
 
 1. CPR-shaped text is redacted in every field.
-2. An exception is logged as its type and the places it passed, never its text.
+2. An exception is logged as its type and the places it passed, never its text; one that
+   nobody caught as well.
 3. With a provider the same records go out as OTLP too, allowed attributes only.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -90,6 +92,10 @@ _SEVERITY = {
 }
 
 
+def _log_uncaught(error: BaseException | None) -> None:
+    structlog.get_logger(__name__).error("uncaught exception", exc_info=error)
+
+
 def setup_logs(provider: LoggerProvider | None) -> None:
     """Send our logs and those of libraries through one chain, to standard error and to `provider`."""
     shared: list[Any] = [
@@ -120,3 +126,5 @@ def setup_logs(provider: LoggerProvider | None) -> None:
     root.setLevel(logging.INFO)
     for noisy in ("alembic", "sqlalchemy", "grpc", "opentelemetry"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    sys.excepthook = lambda _type, error, _trace: _log_uncaught(error)
+    threading.excepthook = lambda uncaught: _log_uncaught(uncaught.exc_value)

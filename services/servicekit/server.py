@@ -22,6 +22,8 @@ from typing import Any
 
 import grpc
 import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -173,7 +175,8 @@ def _bind(address: str, add: Callable[[str], int]) -> str:
     try:
         port = add(address)
     except RuntimeError as error:
-        raise ServerError(f"{address} cannot be listened on; is it taken?") from error
+        message = f"{address} cannot be listened on; is it taken, or are key and certificate not of one pair?"
+        raise ServerError(message) from error
     return f"{address.rpartition(':')[0]}:{port}"
 
 
@@ -203,10 +206,15 @@ def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
         return fresh
 
     try:
-        first = configuration()
         seen.append(stamps())
+        first = configuration()
+        for file in (settings.certificate, settings.ca):
+            x509.load_pem_x509_certificates(file.read_bytes())
+        load_pem_private_key(settings.key.read_bytes(), password=None)
     except OSError as error:
         raise ServerError(f"certificate, key or ca cannot be read: {error.filename}") from error
+    except (ValueError, TypeError) as error:
+        raise ServerError("certificate, key and ca must be PEM, the key without a passphrase") from error
     return grpc.dynamic_ssl_server_credentials(first, fetch, require_client_authentication=True)
 
 
