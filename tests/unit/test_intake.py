@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ import pytest
 from kinlink.delivery.datasets import Kind
 from linker.intake.header import ClaimedKey
 from linker.intake.intake import Chunk, Finish, Intake, Part
+from linker.intake.staging import Staging
 from linker.store import deliveries
 from linker.store.memory import MemoryTables
 from linker.store.snapshots import Snapshots
 from linker.store.state import DeliveryState
-from linker.store.tables import quarantine
+from linker.store.tables import DeliveryKey, quarantine
 from servicekit.database import read
 from servicekit.errors import ServiceError
 from tests.unit import linker_fixtures as given
@@ -163,6 +165,31 @@ def test_expire_forgets_deliveries_left_alone(store: Snapshots, tmp_path: Path) 
     assert staged(tmp_path) == []
     with read(store.engine) as connection:
         assert deliveries.in_state(connection, DeliveryState.RECEIVING) == []
+
+
+def test_expire_does_not_forget_a_delivery_that_is_resumed_meanwhile(store: Snapshots, tmp_path: Path) -> None:
+    class Resuming(Staging):
+        """Resumes the delivery at the very moment it is about to be forgotten."""
+
+        resumed = False
+
+        def drop(self, key: DeliveryKey) -> None:
+            super().drop(key)
+            if not self.resumed:
+                self.resumed = True
+                with suppress(ServiceError):
+                    late.deliver("prisme", PRISME, iter([begin, *parts[1:]]))
+
+    parts = postings(given.postings("a"), given.postings("b"))
+    begin = parts[0]
+    with pytest.raises(ConnectionError):
+        given.intake(store, tmp_path).deliver("prisme", PRISME, given.stream(parts[:2], broken=True))
+    late = given.intake(store, tmp_path)
+    late._staging, late._abandoned_after_s = Resuming(tmp_path / "staging"), 0.0
+    late.expire()
+    assert rows(store, "postings").is_empty()
+    with pytest.raises(ServiceError, match="no delivery"):
+        late.get("prisme", begin.delivery_id)  # type: ignore[union-attr]
 
 
 def test_deliver_refuses_more_open_deliveries_than_the_limit(intake: Intake) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -116,8 +116,9 @@ class Intake:
             receiving = deliveries.in_state(connection, DeliveryState.RECEIVING)
         for delivery in receiving:
             touched_at = self._staging.touched_at(delivery.key) or delivery.received_at.timestamp()
-            if time.time() - touched_at > self._abandoned_after_s and delivery.key not in self._active:
-                self._refuse(delivery.key)
+            if time.time() - touched_at > self._abandoned_after_s:
+                with suppress(UnavailableError), self._alone(delivery.key):  # not while it is being sent
+                    self._refuse(delivery.key)
 
     def deliver(self, source: str, datasets: Collection[str], parts: Iterator[Part]) -> Receipt:
         """Take in one stream: a header, chunks, a finish. Return when the rows are durable and in a snapshot.
