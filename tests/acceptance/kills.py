@@ -104,7 +104,8 @@ class Battered:
                     self.commands_s[name] = time.monotonic() - begun
                 self._note(party, ended.stdout)
                 self.wrong += [f"after {name}: {file} is left over" for file in orphans(self.stack.folder / "linker")]
-                assert self.wrong == []
+                if self.wrong:
+                    raise AssertionError("\n".join(self.wrong))
                 return ended
             if ended.returncode not in (ExitCode.UNAVAILABLE, -9):
                 raise AssertionError(f"{name} ended with {ended.returncode}: {ended.stdout}{ended.stderr}")
@@ -199,5 +200,3 @@ class Battered:
         for found in re.finditer(r"^  delivery +(\S+) (?:already )?accepted", said, re.MULTILINE):
             rows = re.search(r"^  to deliver +([\d,]+) rows", said, re.MULTILINE)
             self.promised[found[1]] = int(rows[1].replace(",", "")) if rows else -1
-        for found in re.finditer(r"^  replaces +(\S+)", said, re.MULTILINE):
-            self.promised.pop(found[1], None)

@@ -30,14 +30,17 @@ _AFTER = {
 
 @dataclass
 class Reader:
-    """A thread that reads until it is stopped; `wrong` is what it should not have seen."""
+    """A thread that reads until it is stopped.
+
+    `tables` and `deliveries` (by source/id) are what it has seen, `wrong` what it should not have.
+    """
 
     stack: Stack
     answers: int = 0
     away: int = 0
     wrong: list[str] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
-    _deliveries: dict[str, pb.Delivery] = field(default_factory=dict)
+    deliveries: dict[str, pb.Delivery] = field(default_factory=dict)
     _ended: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -95,9 +98,9 @@ class Reader:
     def _read_deliveries(self, source: str, intake: IntakeClient) -> None:
         found = {f"{source}/{delivery.delivery_id}": delivery for delivery in intake.list()}
         self.answers += 1
-        before = {key: known for key, known in self._deliveries.items() if key.startswith(f"{source}/")}
+        before = {key: known for key, known in self.deliveries.items() if key.startswith(f"{source}/")}
         for key, known in before.items():
             now = found.get(key)
             if now is None or _AFTER[now.state] < _AFTER[known.state] or now.rows != known.rows:
                 self.wrong.append(f"delivery {key} was {known.state} and is {now.state if now else 'gone'}")
-        self._deliveries |= found
+        self.deliveries |= found

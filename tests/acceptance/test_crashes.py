@@ -19,6 +19,7 @@ from kinlink.linker.v1 import intake_service_pb2 as pb
 from tests.acceptance.kills import Battered
 from tests.acceptance.phases import give
 from tests.acceptance.proxy import proxy
+from tests.acceptance.reader import Reader
 from tests.acceptance.test_linker import CATALOGUE, channel, deliver, requests
 from tests.acceptance.whole import damage, ledger, orphans, unrecorded
 from tests.unit import linker_fixtures as given
@@ -159,3 +160,17 @@ def test_the_checks_see_a_snapshot_that_is_named_before_its_files_are_written(tm
     faults = damage(linker, {})
     assert len(faults) == 1
     assert "what the snapshot names cannot be read" in faults[0] or "0 of 3 rows" in faults[0]
+
+
+def test_the_reader_sees_a_table_and_an_accepted_delivery_that_are_gone(battered: Battered) -> None:
+    """The reader's control: what it believes to have seen was never there."""
+    reader = Reader(battered.stack)
+    reader.deliveries["elev/lost"] = pb.Delivery(delivery_id="lost", state=pb.DELIVERY_STATE_ACCEPTED)
+    reader.tables["lost"] = None  # type: ignore[assignment]
+    reader.start()
+    waited = threading.Event()
+    while reader.answers < 50:
+        waited.wait(0.02)
+    reader.stop()
+    assert any("elev/lost" in fault and "gone" in fault for fault in reader.wrong)
+    assert any(fault.startswith("of ['lost") for fault in reader.wrong)
