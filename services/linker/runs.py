@@ -234,8 +234,10 @@ def _outcome(error: BaseException) -> tuple[RunState, str, str]:
 def _check(request_id: str, reference_date: str, year: int) -> tuple[date, int]:
     violations = []
     try:
-        uuid.UUID(request_id)
+        known_form = str(uuid.UUID(request_id)) == request_id.lower()  # UUID() takes a URN, braces and any hyphens
     except ValueError:
+        known_form = False
+    if not known_form:
         violations.append(FieldViolation("request_id", "expected a UUID"))
     try:
         day = date.fromisoformat(reference_date) if len(reference_date) == 10 else date.max

@@ -29,8 +29,8 @@ class LinkerSettings(ServerSettings):
     """The linkage domain after "linkage/", for example "familie". One linker a purpose."""
     municipality: int = Field(ge=100, le=999)
     """The municipality whose residents form families."""
-    suites: list[Literal["kinlink-v1", "synthetic"]] = Field(default=["kinlink-v1"], min_length=1)
-    """The hash tags that deliveries may use. "synthetic" never beside real data."""
+    suites: list[Literal["kinlink-v1", "synthetic"]] = Field(default=["kinlink-v1"], min_length=1, max_length=1)
+    """The hash tag that deliveries must use. One: real and synthetic identifiers never stand in one store."""
     pseudonymizer: str = Field(min_length=1)
     """host:port."""
     pseudonymizer_name: str = ""

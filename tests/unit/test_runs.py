@@ -102,6 +102,8 @@ def test_a_request_id_with_another_date_is_refused(engine: sa.Engine) -> None:
     ("request_id", "reference_date", "year", "field"),
     [
         ("", "2015-01-01", 0, "request_id"),
+        (f"urn:uuid:{uuid.uuid4()}", "2015-01-01", 0, "request_id"),  # longer than its column
+        (f"{'-' * 2_000_000}{uuid.uuid4()}", "2015-01-01", 0, "request_id"),
         (str(uuid.uuid4()), "2015-01-02", 0, "reference_date"),
         (str(uuid.uuid4()), "2015-02-30", 0, "reference_date"),
         (str(uuid.uuid4()), "20150101", 0, "reference_date"),
