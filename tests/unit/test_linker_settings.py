@@ -29,5 +29,5 @@ def test_real_and_synthetic_identifiers_are_never_taken_together(tmp_path: Path)
         file.write_text(f"{TOLD}suites = {suites}\n")
         assert LinkerSettings.load(file).suite_numbers == taken
     file.write_text(f'{TOLD}suites = ["kinlink-v1", "synthetic"]\n')
-    with pytest.raises(SettingsFileError, match="suites: .*at most 1 item"):
+    with pytest.raises(SettingsFileError, match=r"suites: .*at most 1 item"):
         LinkerSettings.load(file)
