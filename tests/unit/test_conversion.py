@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from kinlink.delivery.datasets import Kind
-from kinlink.errors import UnavailableError
+from kinlink.errors import ConflictError, UnavailableError
+from kinlink.types.v1.types_pb2 import KeyRef
 from linker.frames import FACTS
+from linker.intake.header import ClaimedKey
 from linker.intake.intake import Intake
 from linker.linkage.conversion import convert_all
 from linker.store.snapshots import Snapshots
@@ -31,7 +34,7 @@ def intake(store: Snapshots, tmp_path: Path) -> Intake:
 
 
 def deliver(
-    intake: Intake, source: str, dataset: str, *frames: pl.DataFrame, kinds: Sequence[str] = (Kind.CPR,), **fields: str
+    intake: Intake, source: str, dataset: str, *frames: pl.DataFrame, kinds: Sequence[str] = (Kind.CPR,), **fields: Any
 ) -> str:
     parts = given.delivery(dataset, *frames, source=source, kinds=kinds, **fields)
     return intake.deliver(source, given.ALL, iter(parts)).delivery.header.delivery_id
@@ -121,6 +124,26 @@ def test_conversion_goes_on_where_it_stopped_when_the_pseudonymizer_was_away(sto
     assert again.calls == 2
     assert scan(store, facts("postings")).height == 3
     assert scan(store, facts("postings"))["person_id"].n_unique() == 3
+
+
+def test_a_delivery_whose_keys_are_refused_is_named(store: Snapshots, intake: Intake) -> None:
+    """It holds up every run until its source withdraws it, so the operator must learn whose it is."""
+
+    class Refusing(given.LocalConverter):
+        def convert(self, elements: bytes, source_key: KeyRef, *more: Any, **named: Any) -> tuple[bytes, KeyRef]:
+            if source_key.version == 99:
+                raise ConflictError("there is no such key version", "KEY_VERSION_UNKNOWN")
+            return super().convert(elements, source_key, *more, **named)
+
+    deliver(intake, "ky", "postings", given.postings("a", source="ky"))
+    keys = [ClaimedKey("source/prisme", Kind.CPR, 99)]
+    bad = deliver(intake, "prisme", "postings", given.postings("a"), keys=keys)
+    with pytest.raises(ConflictError, match=f"delivery {bad} of prisme: there is no such key version") as refused:
+        convert(store, Refusing())
+    assert refused.value.reason == "KEY_VERSION_UNKNOWN"
+    intake.withdraw("prisme", bad)
+    convert(store, Refusing())
+    assert len(ids(store)) == 1
 
 
 @pytest.mark.parametrize("change", ["replaced", "withdrawn"])

@@ -20,6 +20,7 @@ import polars as pl
 
 from kinlink import ristretto255
 from kinlink.delivery.datasets import DATASETS, Kind
+from kinlink.errors import ConflictError, InputError, RefusedError
 from kinlink.types.v1 import types_pb2
 from linker.frames import FACTS, ID, IDENTITIES, check
 from linker.intake.rows import pseudonyms
@@ -52,7 +53,8 @@ def convert_all(store: Snapshots, converter: Converter, purpose: str, progress: 
     """Convert every accepted delivery that is not converted yet.
 
     `purpose`: the domain after "linkage/". `progress`: rows done and rows in all. Raises what
-    the converter raises; deliveries before the failing one stay converted.
+    the converter raises, a refusal with the delivery's id and source; deliveries before the
+    failing one stay converted.
     """
     with read(store.engine) as connection:
         waiting = deliveries.unconverted(connection)
@@ -65,7 +67,11 @@ def convert_all(store: Snapshots, converter: Converter, purpose: str, progress: 
         def within(part: int, whole: int, start: int = start, rows: int = delivery.header.rows) -> None:
             progress(start + rows * part // max(whole, 1), total)
 
-        _convert(store, converter, purpose, delivery, within)
+        try:
+            _convert(store, converter, purpose, delivery, within)
+        except (ConflictError, InputError, RefusedError) as error:  # holds until its source withdraws the delivery
+            message = f"delivery {delivery.header.delivery_id} of {delivery.source}: {error.message}"
+            raise type(error)(message, error.reason, error.violations, error.request_id) from error
         done += delivery.header.rows
         progress(done, total)
 
