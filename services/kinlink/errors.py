@@ -7,6 +7,7 @@ the data.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -94,13 +95,74 @@ _CLASSES: dict[grpc.StatusCode, type[KinlinkError]] = {
     grpc.StatusCode.CANCELLED: UnavailableError,
 }
 
-_NEXT: dict[str, str] = {
+_OPERATOR = "Tell the service's operator."
+_AGAIN = "Nothing was stored. Deliver again; if it is refused again, ask the service's operator which versions fit."
+_MEND = "Nothing was stored. Mend the extract or its mapping, and deliver again."
+_VERSIONS = "Client and service may be of different versions. Ask the service's operator which fit."
+_KEYS = "Ask the service's custodians which keys there are."
+_CERTIFICATE = "Ask the service's operator for a certificate of this deployment."
+
+NEXT: dict[str, str] = {
     "ACCESS_DENIED": "Use a certificate with another role, or ask the service's operator for access.",
     "AUDIT_UNAVAILABLE": "Nothing was done. Try again; if it lasts, tell the service's operator.",
-    "CERTIFICATE_DENIED": "Ask the service's operator for a new certificate.",
-    "CERTIFICATE_EXPIRED": "Renew the certificate.",
-    "TRUST_DOMAIN_UNKNOWN": "Use a certificate of this deployment.",
+    "BATCH_MALFORMED": _VERSIONS,
+    "BATCH_TOO_LARGE": "",
+    "BUDGET_DAY": "",
+    "BUDGET_UNAVAILABLE": "",
+    "BUDGET_YEAR": "",
+    "CATALOGUE_CONTRADICTORY": "Mend the catalogue's extract, deliver it again, and start a new run.",
+    "CERTIFICATE_DENIED": "",
+    "CERTIFICATE_EXPIRED": "",
+    "CHUNK_GAP": "",
+    "CHUNK_INVALID": _AGAIN,
+    "CODE_NOT_REGISTERED": "Register the code, or mend the extract that holds it, and start a new run.",
+    "CONTENT_MISMATCH": _AGAIN,
+    "DATABASE_UNAVAILABLE": "",
+    "DATASET_NOT_ALLOWED": "Check that the mapping and the certificate are of the same source; if they are, ask the "
+    "service's operator to allow the dataset.",
+    "DELIVERY_BUSY": "",
+    "DELIVERY_ID_REUSED": "",
+    "DELIVERY_INCOMPLETE": "",
+    "DELIVERY_NOT_ACCEPTED": "See `kinlink deliveries list` for the one that stands.",
+    "DELIVERY_TOO_LARGE": "",
+    "DELIVERY_UNKNOWN": "See `kinlink deliveries list` for the ids.",
+    "DELIVERY_WITHDRAWN": "",
+    "DENY_LIST_UNREADABLE": "",
+    "ELEMENT_INVALID": _VERSIONS,
+    "GRANT_MISSING": "",
+    "HEADER_INVALID": _AGAIN,
+    "IDENTIFIER_INVALID": "Mend the numbers, and ask again.",
+    "IDENTITY_MALFORMED": _CERTIFICATE,
+    "IDENTITY_MISSING": _CERTIFICATE,
+    "KEY_DOMAIN_NOT_OWN": "Pseudonymise and deliver with one and the same certificate.",
+    "KEY_MISSING": _KEYS,
+    "KEY_VERSION_INACTIVE": "",
+    "KEY_VERSION_UNKNOWN": _KEYS,
+    "KEY_VERSION_UNSPECIFIED": _VERSIONS,
+    "KIND_MISMATCH": "",
+    "KIND_NOT_PLAIN": "",
+    "KIND_UNSPECIFIED": _VERSIONS,
+    "PLAIN_DOOR_CLOSED": "",
+    "RELEASE_EXISTS": "Read the released table, or ask the service's operator to withdraw it first.",
+    "REQUEST_ID_REUSED": "",
+    "REQUEST_INVALID": "Mend the request as said, and ask again.",
+    "ROLE_UNKNOWN": _CERTIFICATE,
+    "ROWS_INVALID": _MEND,
+    "RUN_IN_PROGRESS": "",
+    "RUN_UNKNOWN": "Ask without an id for the newest run.",
+    "SERVICE_STOPPING": "Try again when it runs.",
+    "STREAM_INVALID": _AGAIN,
+    "SUITE_NOT_ALLOWED": "Set suite in kinlink.toml to that one.",
+    "SUITE_UNSPECIFIED": _VERSIONS,
+    "TABLE_NOT_FOUND": "",
+    "TARGET_GROUP_UNDEFINED": "Tell the service's operator.",
+    "TOO_MANY_CALLS": "",
+    "TOO_MANY_OPEN_DELIVERIES": "",
+    "TRUST_DOMAIN_UNKNOWN": _CERTIFICATE,
 }
+"""What to do next, by the reason of a service's refusal; "" where the service's own message says it."""
+# Where gRPC says in its own words whom it could not connect to.
+_ADDRESS = re.compile(r"(?:ipv[46]:|DNS resolution failed for )([\w.:\[\]%-]+:\d+)")
 _NEXT_BY_CODE: dict[grpc.StatusCode, str] = {
     grpc.StatusCode.UNIMPLEMENTED: "Client and service are of different versions, or the address is another service's.",
     grpc.StatusCode.DEADLINE_EXCEEDED: "The service did not answer in time. Try again.",
@@ -115,10 +177,10 @@ def from_rpc_error(error: grpc.RpcError) -> KinlinkError:
     info, violations = _details(error)
     if not info.reason:
         return _from_transport(code, text)
-    message = text.rstrip(".") + "."
+    message = f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
     if code is grpc.StatusCode.INTERNAL:
         message = f"The service failed; give its operator the request id {info.metadata['request_id']}."
-    advice = _NEXT.get(info.reason, "")
+    advice = "" if code is grpc.StatusCode.INTERNAL else NEXT.get(info.reason, _OPERATOR)
     return _CLASSES.get(code, InternalError)(
         f"{message} {advice}".strip(), info.reason, violations, info.metadata["request_id"]
     )
@@ -157,7 +219,18 @@ def _from_transport(code: grpc.StatusCode, text: str) -> KinlinkError:
         )
         return RefusedError(message, "TLS_REFUSED")
     if code is grpc.StatusCode.UNAVAILABLE:
-        message = "The service cannot be reached. Check that it runs and that the address is right, then try again."
+        found = _ADDRESS.search(text)
+        at = f" at {found[1]}" if found else ""
+        # So TLS 1.3 shows a client whose certificate the service refuses; but a service that ends closes as well.
+        if "failed to connect" in lower and any(words in lower for words in ("socket closed", "connection reset")):
+            message = (
+                f"The service{at} closed the connection while it was made: it does not accept this certificate, or is "
+                "starting or stopping. Check that the certificate comes from the service's CA, then try again."
+            )
+            return UnavailableError(message, "CONNECTION_CLOSED")
+        message = (
+            f"The service{at} cannot be reached. Check that it runs and that the address is right, then try again."
+        )
         return UnavailableError(message, "UNREACHABLE")
-    advice = _NEXT_BY_CODE.get(code, "Tell the service's operator.")
+    advice = _NEXT_BY_CODE.get(code, _OPERATOR)
     return _CLASSES.get(code, InternalError)(f"The call ended with {code.name}. {advice}", code.name)

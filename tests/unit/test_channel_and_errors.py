@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import EntryPoint
@@ -19,6 +20,8 @@ from kinlink import channel, errors
 from kinlink.cli import dev, serve
 from kinlink.cli.exit_codes import ExitCode
 from kinlink.dev_certificates import DEFAULT_NAMES, make_certificates
+
+SERVICES = Path(errors.__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +118,13 @@ class Ended(grpc.RpcError, grpc.Call):  # type: ignore[misc]
     [
         ("UNAVAILABLE", "failed to connect to all addresses; Connection refused", "UNREACHABLE", ExitCode.UNAVAILABLE),
         ("UNAVAILABLE", "Ssl handshake failed: CERTIFICATE_VERIFY_FAILED", "TLS_REFUSED", ExitCode.REFUSED),
+        (
+            "UNAVAILABLE",
+            "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:1: Socket closed",
+            "CONNECTION_CLOSED",
+            ExitCode.UNAVAILABLE,
+        ),
+        ("UNAVAILABLE", "Socket closed", "UNREACHABLE", ExitCode.UNAVAILABLE),
         ("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!", "OVERLOADED", ExitCode.UNAVAILABLE),
         ("RESOURCE_EXHAUSTED", "Received message larger than max (9 vs. 8)", "MESSAGE_TOO_LARGE", ExitCode.OVER_LIMIT),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", "DEADLINE_EXCEEDED", ExitCode.UNAVAILABLE),
@@ -127,6 +137,30 @@ def test_errors_that_grpc_makes_say_what_to_do(code: str, details: str, reason: 
     assert (error.reason, error.exit_code) == (reason, exit_code)
     assert str(error).endswith(".")
     assert details not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("details", "address"),
+    [
+        ("failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:8443: Refused", "10.0.0.1:8443"),
+        ("failed to connect to all addresses; last error: UNKNOWN: ipv6:[::1]:8443: Refused", "[::1]:8443"),
+        ("DNS resolution failed for linker.kk.test:8443: C-ares status is not SUCCESS", "linker.kk.test:8443"),
+    ],
+)
+def test_a_service_that_is_away_is_named_by_its_address(details: str, address: str) -> None:
+    error = errors.from_rpc_error(Ended(grpc.StatusCode.UNAVAILABLE, details))
+    assert str(error).startswith(f"The service at {address} cannot be reached.")
+
+
+def test_every_reason_that_a_service_gives_has_a_next_step() -> None:
+    """Either here or, where NEXT holds "", in the service's own words: its message has a half that says what to do."""
+    raised = re.compile(r"Error\((?:[^()]|\([^()]*\))*?\"([A-Z]+(?:_[A-Z]+)+)\"")
+    sources = [
+        path for package in ("servicekit", "linker", "pseudonymizer") for path in (SERVICES / package).rglob("*.py")
+    ]
+    found = {reason for path in sources for reason in raised.findall(path.read_text())}
+    assert len(found) > 40
+    assert found <= set(errors.NEXT), f"no next step: {found - set(errors.NEXT)}"
 
 
 def test_every_class_has_an_exit_code_of_the_table() -> None:
