@@ -32,6 +32,8 @@ _DANISH = frozenset("æøåÆØÅéÉüÜöÖäÄ§")
 
 def unreadable(path: Path) -> ExtractError:
     """Return what is said of a file that is not there or may not be read."""
+    if path.is_dir():
+        return ExtractError(f"The extract {path} is a folder. Give the file in it.", "EXTRACT_MISSING")
     return ExtractError(f"The extract {path} cannot be read. Check the path and its permissions.", "EXTRACT_MISSING")
 
 
@@ -76,8 +78,7 @@ class Utf8Reader(io.RawIOBase):
         """
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         while not self._pending:
-            block = self._file.read(_BLOCK)
-            text = self._text(block)
+            text = self._text(block := self._read())
             if text:
                 self._pending = text.encode()
             elif not block:
@@ -86,6 +87,12 @@ class Utf8Reader(io.RawIOBase):
         view[:size] = self._pending[:size]
         self._pending = self._pending[size:]
         return size
+
+    def _read(self) -> bytes:
+        try:
+            return self._file.read(_BLOCK)
+        except OSError:  # a disk or a network share that failed
+            raise unreadable(self._path) from None
 
     def _text(self, block: bytes) -> str:
         try:

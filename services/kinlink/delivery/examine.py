@@ -30,7 +30,8 @@ class Examination:
     `rows`: rows read, bad ones with them. `duplicates`: repeated rows dropped before
     that. `delivered`: rows that the dataset gets. `rejects`: schema REJECTS, one row a
     bad column. `identifiers`: the distinct identifiers of each kind, in order of
-    appearance. They are identifiers: keep them in memory.
+    appearance. They are identifiers: keep them in memory. `stamps`: the files' sizes and
+    times when they were read.
     """
 
     rows: int
@@ -38,6 +39,7 @@ class Examination:
     delivered: int
     rejects: pl.DataFrame
     identifiers: dict[Kind, pl.Series]
+    stamps: list[tuple[int, int]]
 
     @property
     def rejected(self) -> int:
@@ -86,11 +88,9 @@ def validated(
     Raises:
         ExtractError: a file as a whole is not what the mapping says, or changed while it was read.
     """
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise ExtractError("The same file is given twice. Give each file of a delivery once.", "FILE_TWICE")
+    sizes = [size for size, _ in stamps_of(paths)]
     validator = Validator(mapping, period, synthetic=synthetic)
     records = mapping.file.records
-    sizes = [_stat(path)[0] for path in paths]
     for index, path in enumerate(paths):
         before = _stat(path)
         done, total = sum(sizes[:index]), sum(sizes)
@@ -116,6 +116,13 @@ def validated(
         )
 
 
+def stamps_of(paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return what changes when a file does. Raises ExtractError: a file is not there, or there twice."""
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ExtractError("The same file is given twice. Give each file of a delivery once.", "FILE_TWICE")
+    return [_stat(path) for path in paths]
+
+
 def _stat(path: Path) -> tuple[int, int]:
     try:
         stat = path.stat()
@@ -129,6 +136,7 @@ def examine(
 ) -> Examination:
     """Read and validate the files as one delivery. Raises as `validated`."""
     rows = duplicates = delivered = 0
+    stamps = stamps_of(paths)
     rejects: list[pl.DataFrame] = [pl.DataFrame(schema=REJECTS)]
     found: dict[Kind, _Distinct] = {}
     for batch, read, repeated in validated(paths, mapping, period, report, synthetic=synthetic):
@@ -147,6 +155,7 @@ def examine(
         delivered,
         pl.concat(rejects),
         {kind: texts for kind, texts in identifiers.items() if len(texts)},
+        stamps,
     )
 
 

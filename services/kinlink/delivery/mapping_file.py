@@ -38,7 +38,8 @@ class _Section:
         self._known.append(key)
         value = self._values.pop(key, default)
         if value is None:
-            raise MappingError(f"{self.place} lacks {key}.")
+            near = difflib.get_close_matches(key, self._values, 1)
+            raise MappingError(f"{self.place} lacks {key}. {f'Did you write {near[0]} for it?' if near else 'Add it.'}")
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise MappingError(f"{self.place}: {key} must be of type {kind.__name__}.")
         if among and value not in among:

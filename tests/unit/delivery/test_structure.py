@@ -61,7 +61,7 @@ def test_the_same_file_undamaged_is_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "says"), [(["none.csv"], "cannot be read"), (["."], "cannot be read"), (["a", "a"], "twice")]
+    ("names", "says"), [(["none.csv"], "cannot be read"), (["."], "is a folder"), (["a", "a"], "twice")]
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, names: list[str], says: str) -> None:
     mapping = load(mapping_file(tmp_path))
