@@ -6,6 +6,9 @@ more as a process shows that this is the same.
 
 from __future__ import annotations
 
+import os
+import pty
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +68,29 @@ def test_a_dry_run_reads_everything_and_calls_nobody(offline: Path, tmp_path: Pa
     assert ran.stderr == ""
     rejects = (tmp_path / "extract.postings.rejects.csv").read_text().splitlines()
     assert rejects == ["file;row;column;reason;expected", "extract.csv;5;Dato;not_a_date;a date written dd-mm-yyyy"]
+
+
+def test_bars_on_a_terminal_do_not_run_into_the_text(offline: Path, tmp_path: Path) -> None:
+    extract = extract_file(tmp_path, HEADER + SOUND)
+    told = ("deliver", "--mapping", mapping_file(tmp_path), "--period", "2014", extract, "--dry-run")
+    stack = Stack(offline)
+    command = stack.command(*told, "--config", offline / "kinlink.toml")
+    ours, theirs = pty.openpty()
+    environment = {**stack.environment(PRISME), "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment) as popen:
+        os.close(theirs)
+        shown = b"".join(iter(lambda: _read(ours), b"")).decode()
+    os.close(ours)
+    assert popen.returncode == 0, shown
+    assert "read " in shown
+    assert re.search(r"\n(?:\r|\x1b\[[0-9;?]*[A-Za-z])*extract\.csv -> ", shown), shown
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # Linux's word for: the other side has closed it
+        return b""
 
 
 @pytest.mark.parametrize(
@@ -140,16 +166,26 @@ def test_a_wrong_configuration_is_named(
     assert says in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "command",
-    [(), ("deliver",), ("pseudonymise",), ("deliveries",), ("deliveries", "list"), ("deliveries", "withdraw")],
-)
-def test_every_command_explains_itself(capfd: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
-    assert run([*command, "--help"]) == 0
-    said = capfd.readouterr().out
-    assert "Usage: kinlink" in said
-    if command not in ((), ("deliveries",)):
-        assert "Example:" in said
+COMMANDS = (
+    "", "deliver", "pseudonymise", "deliveries", "deliveries list", "deliveries withdraw", "link", "link run",
+    "link status", "table", "table list", "table get", "dev", "dev certs", "serve",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: str, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run([*command.split(), "--help"]) == 0
+    said = capfd.readouterr()
+    assert said.err == ""
+    assert f"Usage: kinlink {command}".rstrip() in said.out
+    assert f"Example: kinlink {command}".rstrip() in said.out
+    assert max(map(len, said.out.splitlines())) <= width
+    if command == "pseudonymise":  # no sign of the text is taken for markup
+        assert "kl1.<domain>.<version>.<base64url>" in said.out
 
 
 def test_a_delivery_is_accepted_once_replaced_and_withdrawn(stack: Stack, tmp_path: Path) -> None:

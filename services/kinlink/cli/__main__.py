@@ -28,7 +28,13 @@ found, 7 over a limit.
 def build() -> typer.Typer:
     """Return the application with all its commands."""
     app = typer.Typer(
-        name="kinlink", help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+        name="kinlink",
+        help=_HELP,
+        epilog="Example: kinlink deliver --mapping prisme.toml --period 2014 posteringer.csv",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
     )
     for group in (deliver, pseudonymise, link, table, dev, serve):
         group.register(app)
@@ -46,7 +52,7 @@ def run(arguments: list[str]) -> int:
         build()(args=arguments, prog_name="kinlink")
     except SystemExit as ended:  # how typer ends, also after it has explained a usage error
         if ended.code == ExitCode.INTERRUPTED:
-            _say("interrupted. Run it again; what was sent is resumed.")
+            _say("interrupted. Run the same command again; a delivery goes on where it was.")
         return ended.code if isinstance(ended.code, int) else ExitCode.OK
     except KinlinkError as error:
         reason = f" [{error.reason}]" if error.reason else ""

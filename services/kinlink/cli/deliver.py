@@ -33,7 +33,9 @@ _STATES = {
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("deliver", epilog=_EPILOG)(deliver)
-    group = typer.Typer(help="What this source has delivered.", no_args_is_help=True)
+    group = typer.Typer(
+        help="What this source has delivered.", epilog="Example: kinlink deliveries list", no_args_is_help=True
+    )
     group.command("list", epilog="Example: kinlink deliveries list")(list_deliveries)
     group.command("withdraw", epilog="Example: kinlink deliveries withdraw 0b5c1f0e-...")(withdraw)
     app.add_typer(group, name="deliveries")
@@ -66,15 +68,15 @@ def deliver(
         )
     with stages() as open_stage:
         examination = examine(extract, found, covered, open_stage("read"), synthetic=settings.suite.synthetic)
-        _show(examination, extract, found, covered.text, name)
-        _write_rejects(examination, rejects or extract[0].with_suffix(f".{found.dataset.name}.rejects.csv"))
-        examination.check(found)
-        if dry_run:
-            _line("dry run", "nothing was sent; no service was called")
-            return
-        with settings.pseudonymizer_channel() as pseudonymizer, settings.linker_channel() as linker:
-            doors = Doors(name, settings.suite, pseudonymizer, linker)
-            sent = send(examination, extract, found, covered, doors, open_stage)
+    _show(examination, extract, found, covered.text, name)
+    _write_rejects(examination, rejects or extract[0].with_suffix(f".{found.dataset.name}.rejects.csv"))
+    examination.check(found)
+    if dry_run:
+        _line("dry run", "nothing was sent; no service was called")
+        return
+    with settings.pseudonymizer_channel() as pseudonymizer, settings.linker_channel() as linker, stages() as open_stage:
+        doors = Doors(name, settings.suite, pseudonymizer, linker)
+        sent = send(examination, extract, found, covered, doors, open_stage)
     _show_sent(sent)
 
 

@@ -14,7 +14,7 @@ _EPILOG = "Example: kinlink dev certs --out certs --days 7"
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="Help for development.", no_args_is_help=True)
+    group = typer.Typer(help="Help for development.", epilog=_EPILOG, no_args_is_help=True)
     group.callback()(_group)
     group.command("certs", epilog=_EPILOG)(certs)
     app.add_typer(group, name="dev")

@@ -19,17 +19,18 @@ from kinlink.cli.progress import stages
 from kinlink.errors import InputError, UnavailableError
 from kinlink.linkage_client import STAGES, LinkageClient, Run
 
+_EPILOG = "Example: kinlink link run --reference-date 2015-01-01"
 _WIDTH = 100  # of text that does not go to a terminal
 
 ConfigOption = Annotated[
-    Path | None, typer.Option(help="kinlink.toml; else KINLINK_CONFIG, else ./kinlink.toml.", show_default=False)
+    Path | None, typer.Option(help="kinlink.toml; else $KINLINK_CONFIG, else ./kinlink.toml.", show_default=False)
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="Link deliveries into families, and release tables.", no_args_is_help=True)
-    group.command("run", epilog="Example: kinlink link run --reference-date 2015-01-01")(run)
+    group = typer.Typer(help="Link deliveries into families, and release tables.", epilog=_EPILOG, no_args_is_help=True)
+    group.command("run", epilog=_EPILOG)(run)
     group.command("status", epilog="Example: kinlink link status")(status)
     app.add_typer(group, name="link")
 
@@ -55,7 +56,7 @@ def run(
         last = client.start(day, year, request_id)
         try:
             last = _follow(client, last)
-        except UnavailableError:
+        except (UnavailableError, KeyboardInterrupt):
             _resume_hint(last, config)
             raise
     _show(last)

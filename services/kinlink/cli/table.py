@@ -24,7 +24,7 @@ from kinlink.statistics_client import StatisticsClient, Table, TableDefinition
 _WIDTH = 100  # of text that does not go to a terminal
 
 ConfigOption = Annotated[
-    Path | None, typer.Option(help="kinlink.toml; else KINLINK_CONFIG, else ./kinlink.toml.", show_default=False)
+    Path | None, typer.Option(help="kinlink.toml; else $KINLINK_CONFIG, else ./kinlink.toml.", show_default=False)
 ]
 
 
@@ -40,7 +40,7 @@ class Format(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="Read released tables.", no_args_is_help=True)
+    group = typer.Typer(help="Read released tables.", epilog="Example: kinlink table list", no_args_is_help=True)
     group.command("list", epilog="Example: kinlink table list")(list_tables)
     example = "Example: kinlink table get services_by_departments --period 2014 --format csv --out services.csv"
     group.command("get", epilog=example)(get_table)
