@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 import grpc
@@ -15,7 +14,7 @@ import pytest
 from examples.stack import Stack
 from kinlink.cli.config import ClientConfig
 from kinlink.delivery.datasets import DATASETS, Kind
-from kinlink.errors import ConflictError, InputError, KinlinkError, LimitError, RefusedError, from_rpc_error
+from kinlink.errors import ConflictError, RefusedError, from_rpc_error
 from kinlink.linkage_client import LinkageClient
 from kinlink.linker.v1 import intake_service_pb2 as pb
 from kinlink.linker.v1.intake_service_pb2_grpc import IntakeServiceStub
@@ -91,79 +90,6 @@ def test_deliver_list_and_withdraw_over_the_wire(stack: Stack) -> None:
     with channel(stack, "source/ky") as opened, pytest.raises(grpc.RpcError) as error:
         IntakeServiceStub(opened).GetDelivery(pb.GetDeliveryRequest(delivery_id=sent[1].delivery_id))
     assert from_rpc_error(error.value).reason == "DELIVERY_UNKNOWN"
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What a caller tries, and how it ends."""
-
-    source: str
-    parts: Callable[[], list[pb.DeliverRequest]]
-    error: type[KinlinkError]
-    reason: str
-
-
-ATTEMPTS = {
-    "a source delivers persons": Attempt(
-        "prisme",
-        lambda: requests("prisme", "persons", given.persons("a", source="prisme")),
-        RefusedError,
-        "DATASET_NOT_ALLOWED",
-    ),
-    "the register delivers postings": Attempt(
-        "folkeregister",
-        lambda: requests("folkeregister", "postings", given.postings("a", source="folkeregister")),
-        RefusedError,
-        "DATASET_NOT_ALLOWED",
-    ),
-    "a source names another's key": Attempt(
-        "dubu", lambda: requests("prisme", "postings", given.postings("a")), RefusedError, "KEY_DOMAIN_NOT_OWN"
-    ),
-    "an element is not canonical": Attempt(
-        "dubu",
-        lambda: requests(
-            "dubu",
-            "postings",
-            given.postings("a", "b").with_columns(person=pl.Series([given.element("a"), b"\xff" * 32])),
-        ),
-        InputError,
-        "ROWS_INVALID",
-    ),
-    "a message is over the size limit": Attempt(
-        "dubu",
-        lambda: [
-            requests("dubu", "postings", given.postings("a"))[0],
-            pb.DeliverRequest(chunk=pb.DeliveryChunk(arrow_ipc=bytes(3 << 20))),
-        ],
-        LimitError,
-        "MESSAGE_TOO_LARGE",
-    ),
-    "garbage without end": Attempt(
-        "dubu",
-        lambda: [
-            requests("dubu", "postings", given.postings("a"), chunks=10_000, rows=10_000)[0],
-            *(pb.DeliverRequest(chunk=pb.DeliveryChunk(index=0, arrow_ipc=b"\x17" * 4096)) for _ in range(500)),
-        ],
-        InputError,
-        "CHUNK_INVALID",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", sorted(ATTEMPTS))
-def test_a_refused_delivery_leaves_nothing(stack: Stack, name: str) -> None:
-    attempt = ATTEMPTS[name]
-    parts = attempt.parts()
-    with pytest.raises(attempt.error) as error:
-        deliver(stack, attempt.source, parts)
-    assert error.value.reason == attempt.reason
-    if attempt.reason == "ROWS_INVALID":
-        assert [violation.field for violation in error.value.violations] == ["person[1]"]
-    with channel(stack, f"source/{attempt.source}") as opened:
-        known = IntakeServiceStub(opened).ListDeliveries(pb.ListDeliveriesRequest(page_size=1000)).deliveries
-    held = {delivery.delivery_id: delivery for delivery in known}.get(parts[0].header.delivery_id)
-    # A message that gRPC refuses never reached the intake: what was begun waits to be resumed.
-    assert held is None or (attempt.reason == "MESSAGE_TOO_LARGE" and held.chunks_received == 0)
 
 
 CATALOGUE = given.frame(
