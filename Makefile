@@ -10,13 +10,16 @@ BIN := .venv/bin
 PY := PYTHONPATH=services:. $(BIN)/python
 SOURCES := services tests bench examples tools
 
-.PHONY: help demo test test-slow check fix proto docs bench-evaluate bench-families clean
+.PHONY: help demo services test test-slow check fix proto docs bench-evaluate bench-families clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: .venv/ready ## Run everything on a synthetic municipality (SCALE=town or copenhagen).
 	@$(PY) -m examples.demo --scale $(SCALE)
+
+services: .venv/ready ## Start the demo's services again, with its data, to try commands against.
+	@$(PY) -m examples.stack .demo/$(SCALE)/stack
 
 test: .venv/ready ## Run the tests.
 	@$(BIN)/pytest -m "not slow"

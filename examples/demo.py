@@ -28,7 +28,7 @@ from examples.stack import Stack
 REFERENCE_DATE = date(2015, 1, 1)
 YEAR = 2014
 ROOT = Path(__file__).resolve().parent.parent
-FORMATS = ("csv", "json", "arrow", "parquet")
+FORMATS = {"text": "txt", "csv": "csv", "json": "json", "arrow": "arrow", "parquet": "parquet"}
 CONSUMER, OPERATOR = "consumer/velfaerdsanalyse", "operator/drift"
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
@@ -66,6 +66,7 @@ def main() -> None:
         _heading("6. Behind the tables: exact figures beside the published ones and the truth")
         holds = _compare(stack, municipality, options.out)
     _say(f"\nTables are in {_shown(options.out)}. {time.monotonic() - started:.0f} seconds.")
+    _say("`make services` starts the services again, with these data, to try commands against.")
     sys.exit(0 if holds else 1)
 
 
@@ -98,8 +99,8 @@ def _tables(stack: Stack, out: Path) -> None:
             continue
         _kinlink(stack, CONSUMER, "table", "get", table["table_id"])
         console.print()
-        for form in FORMATS:
-            file = out / f"{table['table_id']}.{form}"
+        for form, suffix in FORMATS.items():
+            file = out / f"{table['table_id']}.{suffix}"
             stack.run(CONSUMER, "table", "get", table["table_id"], "--format", form, "--out", file)
 
 
@@ -113,12 +114,15 @@ def _compare(stack: Stack, municipality: Path, out: Path) -> bool:
     for line in lines:
         shown.add_row(line.label, line.found, line.published, line.truth, "ok" if line.holds else "DIFFERS")
     console.print(shown)
+    wrong = failed(lines)
+    verdict = f"{len(lines) - len(wrong)} of {len(lines)} figures hold."
+    _say(f"\n{verdict}")
+    with (out / "comparison.txt").open("w", encoding="utf-8") as file:
+        Console(file=file, width=100).print(shown, verdict, sep="\n")
     (out / "comparison.json").write_text(
         json.dumps([asdict(line) for line in lines], ensure_ascii=False, indent=1),
         encoding="utf-8",
     )
-    wrong = failed(lines)
-    _say(f"\n{len(lines) - len(wrong)} of {len(lines)} figures hold.")
     return not wrong
 
 

@@ -9,10 +9,13 @@ key-encryption key, SQLite and local Delta tables.
       pseudonymizer/    settings, policy, keys, state
       linker/           settings, state, tables
       clients/<role>-<name>/kinlink.toml
+
+`make services` starts the services of the demo again from here.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
@@ -291,3 +294,27 @@ def _ready_address(popen: subprocess.Popen[str], log: Path) -> str:
     popen.stdout.close()
     tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-15:])
     raise StackError(f"the service did not become ready (exit {popen.returncode}); the end of {log.name}:\n{tail}")
+
+
+def main() -> None:
+    """Start the services of a folder that the demo made, and keep them until interrupted."""
+    parser = argparse.ArgumentParser(prog="make services", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="a stack's folder, for example .demo/town/stack")
+    folder = parser.parse_args().folder.resolve()
+    if not (folder / "linker").exists():
+        raise SystemExit(f"{folder} has no services yet: run make demo first")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Stack(folder) as stack:
+        for name, process in stack.processes.items():
+            print(f"{name:<14} {process.address}   log {process.log}")
+        print(f"\nIn another terminal, as one of {', '.join(sorted(p.name for p in folder.glob('clients/*')))}:\n")
+        print(f"  export KINLINK_CONFIG={stack.client('consumer/velfaerdsanalyse')}")
+        print("  .venv/bin/kinlink table list\n\nCtrl-C stops the services.", flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            print()
+
+
+if __name__ == "__main__":
+    main()
