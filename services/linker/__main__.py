@@ -72,7 +72,7 @@ def _serve(settings: LinkerSettings) -> None:
         store = Snapshots(engine, DeltaTables(settings.store_url or settings.store, settings.store_options))
         intake = Intake(
             store,
-            Staging(settings.staging),
+            Staging(settings.staging, settings.staging_reserve_bytes),
             audit,
             suites=settings.suite_numbers,
             limits=Limits(

@@ -43,8 +43,10 @@ class LinkerSettings(ServerSettings):
     """How long an unfinished delivery waits to be resumed."""
     max_delivery_rows: int = Field(default=200_000_000, ge=1)
     """Rows of one delivery; more are refused."""
-    max_delivery_chunks: int = Field(default=100_000, ge=1)
+    max_delivery_chunks: int = Field(default=10_000, ge=1)
     """Chunks of one delivery; more are refused."""
+    staging_reserve_bytes: int = Field(default=1024**3, ge=0)
+    """Room on the staging disk that deliveries may not take, in bytes."""
     max_open_deliveries: int = Field(default=16, ge=1)
     """Unfinished deliveries that a source may have."""
     access: Path = _HERE / "access.toml"

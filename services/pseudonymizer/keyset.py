@@ -60,10 +60,6 @@ class Keyset:
         self._keys = {key.name: key for key in keys}
         self._primaries = {(n.domain, n.kind): k for n, k in self._keys.items() if k.state is KeyState.ACTIVE}
 
-    def knows(self, name: KeyName) -> bool:
-        """Say whether there is such a version, in whatever state."""
-        return name in self._keys
-
     def for_output(self, wanted: KeyName) -> Key:
         """Return the key to evaluate under or to convert to.
 

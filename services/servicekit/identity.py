@@ -101,12 +101,6 @@ def current_limits() -> Mapping[str, Any]:
     return call.limits if call else {}
 
 
-def current_grant() -> str:
-    """Return the access rule that admitted the current RPC, for example "source/folkeregister"; or ""."""
-    call = CURRENT.get(None)
-    return call.grant if call else ""
-
-
 def request_id() -> str:
     """Return the id of the current RPC, a UUID; "" outside of one."""
     call = CURRENT.get(None)

@@ -201,6 +201,14 @@ def test_deliver_refuses_more_open_deliveries_than_the_limit(intake: Intake) -> 
     assert error.value.reason == "TOO_MANY_OPEN_DELIVERIES"
 
 
+def test_staging_takes_no_chunk_when_the_disk_would_have_less_than_the_reserve(tmp_path: Path) -> None:
+    staging = Staging(tmp_path / "staging", reserve_bytes=1 << 62)
+    with pytest.raises(ServiceError) as error:
+        staging.put(("prisme", "a"), 0, b"chunk", given.postings("a"))
+    assert error.value.reason == "STORAGE_LOW"
+    assert staging.held(("prisme", "a")) == 0
+
+
 def test_a_source_sees_only_its_own_deliveries(intake: Intake) -> None:
     mine = intake.deliver("prisme", PRISME, iter(postings())).delivery.header.delivery_id
     for attempt in (lambda: intake.get("ky", mine), lambda: intake.withdraw("ky", mine)):

@@ -3,7 +3,9 @@
 1. One folder a delivery, one file a chunk: `<index>-<SHA-256 of the chunk>.arrow`, with
    the rows as read. A file is complete and synced when it has its name.
 2. Chunks are held in order without gaps; their number says where to resume.
-3. A folder that is not touched for a while is abandoned; one without a delivery that is
+3. A chunk is not taken when the disk would be left with less than the reserve, so that
+   deliveries never take the room that the state database and the store need.
+4. A folder that is not touched for a while is abandoned; one without a delivery that is
    being received is left over. Both are deleted.
 """
 
@@ -19,6 +21,7 @@ import polars as pl
 
 from linker.store.durable import sync
 from linker.store.tables import DeliveryKey
+from servicekit.errors import ExhaustedError
 
 _PART = ".part"
 
@@ -26,8 +29,9 @@ _PART = ".part"
 class Staging:
     """The folder of unfinished deliveries. Its chunks are under source pseudonyms: guard it as the store."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, reserve_bytes: int = 0) -> None:
         self._root = root
+        self._reserve_bytes = reserve_bytes
         root.mkdir(parents=True, exist_ok=True)
 
     def held(self, key: DeliveryKey) -> int:
@@ -50,7 +54,13 @@ class Staging:
         return pl.scan_ipc(files) if files else pl.LazyFrame(schema=schema)
 
     def put(self, key: DeliveryKey, index: int, chunk: bytes, frame: pl.DataFrame) -> None:
-        """Hold a chunk: its rows `frame`, read from the bytes `chunk`. `index` is the number held."""
+        """Hold a chunk: its rows `frame`, read from the bytes `chunk`. `index` is the number held.
+
+        Raises:
+            ExhaustedError: STORAGE_LOW, the disk has less room than the reserve.
+        """
+        if shutil.disk_usage(self._root).free < self._reserve_bytes + len(chunk):
+            raise ExhaustedError("the linker's disk is nearly full; its operator must make room", "STORAGE_LOW")
         folder = self._folder(key)
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f"{index:08}{_PART}"
