@@ -269,7 +269,9 @@ class Stack:
     @staticmethod
     def _write(path: Path, content: Mapping[str, object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(tomli_w.dumps(content), encoding="utf-8")
+        new = path.with_suffix(".new")
+        new.write_text(tomli_w.dumps(content), encoding="utf-8")
+        new.replace(path)  # whoever reads it while a service is restarted reads all of it
 
 
 def _drain(stream: IO[str]) -> None:
