@@ -65,9 +65,13 @@ def check_dates(certificate: Path, now: datetime | None = None) -> None:
     try:
         parsed = x509.load_pem_x509_certificate(certificate.read_bytes())
     except OSError as error:
-        raise InputError(f"The certificate {certificate} cannot be read.", "CERTIFICATE_MISSING") from error
+        raise InputError(
+            f"The certificate {certificate} cannot be read. Check certificate in kinlink.toml.", "CERTIFICATE_MISSING"
+        ) from error
     except ValueError as error:
-        raise InputError(f"{certificate} is not a PEM certificate.", "CERTIFICATE_MALFORMED") from error
+        raise InputError(
+            f"{certificate} is not a PEM certificate. Check certificate in kinlink.toml.", "CERTIFICATE_MALFORMED"
+        ) from error
     if at >= parsed.not_valid_after_utc:
         ended = f"{parsed.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
         message = (
@@ -99,7 +103,9 @@ def open_channel(
             identity.ca.read_bytes(), identity.key.read_bytes(), identity.certificate.read_bytes()
         )
     except OSError as error:
-        raise InputError(f"The file {error.filename} cannot be read.", "CERTIFICATE_MISSING") from error
+        raise InputError(
+            f"The file {error.filename} cannot be read. Check ca and key in kinlink.toml.", "CERTIFICATE_MISSING"
+        ) from error
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

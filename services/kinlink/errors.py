@@ -151,6 +151,7 @@ NEXT: dict[str, str] = {
     "RUN_IN_PROGRESS": "",
     "RUN_UNKNOWN": "Ask without an id for the newest run.",
     "SERVICE_STOPPING": "Try again when it runs.",
+    "STORAGE_LOW": "Tell the service's operator, and deliver again when there is room.",
     "STREAM_INVALID": _AGAIN,
     "SUITE_NOT_ALLOWED": "Set suite in kinlink.toml to that one.",
     "SUITE_UNSPECIFIED": _VERSIONS,

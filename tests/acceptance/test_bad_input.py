@@ -1,8 +1,8 @@
 """Bad input, over the real stack: each has its own clear error, and nothing is lost or half stored.
 
-What a source's owner can do wrong with a file is in FILES below, what a program can do wrong on the wire in
-STREAMS, and what a deployment can do wrong in the tests after them. Every one asserts the reason, the exit code,
-words that say where and what to do next, that no value of the data is in anything that was written, and that
+What a source's owner can do wrong with a file is in FILES below, what a deployment can do wrong in the tests after it,
+and what a program can do wrong on the wire in STREAMS of `test_bad_streams.py`. Every one asserts the reason, the exit
+code, words that say where and what to do next, that no value of the data is in anything that was written, and that
 deliveries, snapshot and staging are as before.
 
     wrong separator, wrong encoding, missing column      FILES
@@ -11,8 +11,8 @@ deliveries, snapshot and staging are as before.
     unknown service code, wrong mapping key              FILES
     rejects above the limit                              FILES (every TOO_MANY_REJECTS)
     amount "1.234,56-" read right; duplicate delivery    test_a_sound_file_is_read_right_and_taken_once
-    file cut off mid-upload                              test_an_upload_that_..., test_a_file_that_changes_...
-    endless stream of garbage                            test_garbage_without_end_..., test_a_port_...; FILES
+    file cut off mid-upload                              test_bad_streams.py; here test_a_file_that_changes_...
+    endless stream of garbage                            test_bad_streams.py; here test_a_port_..., FILES
     message over the size limit                          STREAMS; of the pseudonymizer: test_pseudonymizer.py
     non-canonical group element                          STREAMS; of the pseudonymizer: test_pseudonymizer.py
     header that lies                                     STREAMS
@@ -32,7 +32,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import grpc
 import polars as pl
@@ -43,16 +42,12 @@ from examples.stack import PARTIES, Stack
 from kinlink.cli.__main__ import run
 from kinlink.delivery.deliver import send
 from kinlink.dev_certificates import make_certificates
-from kinlink.errors import InputError, KinlinkError, LimitError, RefusedError, from_rpc_error
+from kinlink.errors import from_rpc_error
 from kinlink.intake_client import IntakeClient
 from kinlink.linker.v1 import intake_service_pb2 as pb
 from kinlink.linker.v1.intake_service_pb2_grpc import IntakeServiceStub
-from kinlink.types.v1 import types_pb2
-from linker.store.delta import DeltaTables
-from linker.store.snapshots import Snapshots
-from servicekit.database import engine
-from tests.acceptance.test_linker import channel, deliver, requests
-from tests.unit import linker_fixtures as given
+from tests.acceptance.held import held, stored
+from tests.acceptance.test_linker import channel
 from tests.unit.delivery.extracts import CODES, HEADER, POSTINGS
 
 EXPIRED = "source/momentum"
@@ -63,31 +58,11 @@ STRICT = POSTINGS.replace("max_rejected_share = 1.0", "max_rejected_share = 0.1"
 LIMIT = "1 of 2 rows are bad (50.0%); the mapping allows 10.0%. Nothing was sent. See the rejects file, then mend"
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """All that the linker holds: (source, id, state) of deliveries, the snapshot, the files staged."""
-
-    deliveries: frozenset[tuple[str, str, str]]
-    snapshot: int
-    staged: frozenset[Path]
-
-
-def held(stack: Stack) -> Held:
-    root = stack.folder / "linker"
-    opened = engine(f"sqlite:///{root}/state.db")
-    with opened.connect() as connection:
-        rows = connection.exec_driver_sql("select source, delivery_id, state from deliveries").all()
-    snapshot = Snapshots(opened, DeltaTables(root / "store")).current().number
-    opened.dispose()
-    staged = frozenset(path for path in (root / "staging").rglob("*") if path.is_file())
-    return Held(frozenset((row[0], row[1], str(row[2])) for row in rows), snapshot, staged)
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("bad")
     make_certificates(folder / "certs", PARTIES, expired=[EXPIRED])
-    with Stack(folder, settings={"linker": {"max_message_bytes": 2 << 20}}) as started:
+    with Stack(folder) as started:
         yield started
 
 
@@ -288,16 +263,6 @@ def test_a_sound_file_is_read_right_and_taken_once(stack: Stack, delivering: Del
     assert stored(stack).filter(pl.col("delivery_id") == accepted).height == 1
 
 
-def stored(stack: Stack) -> pl.DataFrame:
-    """Return the postings of the linker's current snapshot."""
-    root = stack.folder / "linker"
-    opened = engine(f"sqlite:///{root}/state.db")
-    with Snapshots(opened, DeltaTables(root / "store")).pin() as snapshot:
-        rows = snapshot.scan("quarantine/postings").collect()
-    opened.dispose()
-    return rows
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
 def test_a_file_that_may_not_be_read_is_named(stack: Stack, delivering: Deliver, tmp_path: Path) -> None:
     before = held(stack)
@@ -335,143 +300,6 @@ def test_a_file_that_changes_between_its_readings_is_not_delivered(
     assert held(stack) == before
 
 
-# --- on the wire
-
-
-def two(**fields: Any) -> list[pb.DeliverRequest]:
-    """Return a sound delivery of two rows in two chunks, but for some fields of its header."""
-    return requests("dubu", "postings", given.postings("a"), given.postings("b"), **fields)
-
-
-def one_chunk(chunk: bytes) -> list[pb.DeliverRequest]:
-    return [two()[0], pb.DeliverRequest(chunk=pb.DeliveryChunk(arrow_ipc=chunk))]
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """What a program sends as source/dubu, and how it ends: class, reason, field at fault, words."""
-
-    parts: Callable[[], list[pb.DeliverRequest]]
-    error: type[KinlinkError]
-    reason: str
-    field: str = ""
-    says: str = "Nothing was stored."
-    source: str = "dubu"
-
-
-STREAMS = {
-    "the header lies of rows": Stream(lambda: two(rows=3), InputError, "CONTENT_MISMATCH"),
-    "more rows come than the header says": Stream(
-        lambda: requests("dubu", "postings", given.postings("a"), given.postings("b", "c"), rows=2),
-        InputError, "CONTENT_MISMATCH",
-    ),
-    "the header lies of the digest": Stream(lambda: two(digest=bytes(32)), InputError, "CONTENT_MISMATCH"),
-    "the header lies of chunks": Stream(lambda: two(chunks=1), InputError, "STREAM_INVALID"),
-    "the period does not exist": Stream(lambda: two(period="2014-13"), InputError, "HEADER_INVALID", "header.period"),
-    "the digest is short": Stream(lambda: two(digest=b"x"), InputError, "HEADER_INVALID", "header.digest"),
-    "the suite is another deployment's": Stream(
-        lambda: two(suite=types_pb2.SUITE_KINLINK_V1), InputError, "HEADER_INVALID", "header.suite"
-    ),
-    "the key is of no version": Stream(
-        lambda: two(keys=[types_pb2.KeyRef(domain="source/dubu", kind=types_pb2.KIND_CPR)]),
-        InputError, "HEADER_INVALID", "header.keys[0].version",
-    ),
-    "the key is of a kind that postings lack": Stream(
-        lambda: two(keys=[types_pb2.KeyRef(domain="source/dubu", kind=types_pb2.KIND_ADDRESS, version=1)]),
-        InputError, "HEADER_INVALID", "header.keys[0].kind",
-    ),
-    "the header names no key": Stream(lambda: two(keys=[]), InputError, "ROWS_INVALID", "person_kind[0]"),
-    "the key is another source's": Stream(
-        lambda: requests("prisme", "postings", given.postings("a")), RefusedError, "KEY_DOMAIN_NOT_OWN",
-        says="one and the same certificate",
-    ),
-    "a source delivers persons": Stream(
-        lambda: requests("dubu", "persons", given.persons("a", source="dubu")), RefusedError, "DATASET_NOT_ALLOWED",
-        says="Check that the mapping and the certificate",
-    ),
-    "the register delivers postings": Stream(
-        lambda: requests("folkeregister", "postings", given.postings("a", source="folkeregister")),
-        RefusedError, "DATASET_NOT_ALLOWED", says="Check that the mapping", source="folkeregister",
-    ),
-    "an element is not canonical": Stream(
-        lambda: requests(
-            "dubu",
-            "postings",
-            given.postings("a", "b").with_columns(person=pl.Series([given.element("a"), b"\xff" * 32])),
-        ),
-        InputError, "ROWS_INVALID", "person[1]",
-    ),
-    "an element is the identity": Stream(
-        lambda: requests("dubu", "postings", given.postings("a").with_columns(person=pl.Series([bytes(32)]))),
-        InputError, "ROWS_INVALID", "person[0]",
-    ),
-    "a chunk is garbage": Stream(lambda: one_chunk(b"\x17" * 4096), InputError, "CHUNK_INVALID", "arrow_ipc"),
-    "a chunk is cut off": Stream(
-        lambda: one_chunk(two()[1].chunk.arrow_ipc[:-400]), InputError, "CHUNK_INVALID", "arrow_ipc"
-    ),
-    "a chunk holds another dataset": Stream(
-        lambda: one_chunk(given.ipc(given.persons("a"))), InputError, "CHUNK_INVALID", "arrow_ipc"
-    ),
-    "chunks out of order": Stream(lambda: [two()[0], two()[2]], InputError, "STREAM_INVALID"),
-    "no header": Stream(lambda: two()[1:], InputError, "STREAM_INVALID"),
-    "two headers": Stream(lambda: [two()[0], *two()], InputError, "STREAM_INVALID"),
-    "a message that is empty": Stream(lambda: [two()[0], pb.DeliverRequest()], InputError, "STREAM_INVALID"),
-    "a message over the size limit": Stream(
-        lambda: one_chunk(bytes(3 << 20)), LimitError, "MESSAGE_TOO_LARGE", says="Send smaller batches."
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_a_bad_stream_is_refused_and_leaves_nothing(stack: Stack, name: str) -> None:
-    stream = STREAMS[name]
-    before, parts = held(stack), stream.parts()
-    with pytest.raises(stream.error) as caught:
-        deliver(stack, stream.source, parts)
-    error = caught.value
-    assert (error.reason, stream.says in str(error)) == (stream.reason, True), str(error)
-    assert [violation.field for violation in error.violations][:1] == ([stream.field] if stream.field else [])
-    assert all(violation.description for violation in error.violations)
-    after = held(stack)
-    if stream.reason == "MESSAGE_TOO_LARGE":  # gRPC refuses it before the intake sees it: what was begun waits
-        waiting = ("dubu", parts[0].header.delivery_id, "receiving")
-        assert after == Held(before.deliveries | {waiting}, before.snapshot, before.staged)
-    else:
-        assert after == before
-
-
-ENDLESS = 1_000_000
-
-
-@pytest.mark.parametrize(
-    ("begin", "reason"),
-    [
-        (lambda: one_chunk(b"\x17" * 4096), "CHUNK_INVALID"),
-        (lambda: [two()[0], pb.DeliverRequest()], "STREAM_INVALID"),
-        (lambda: [two()[0], two()[0]], "STREAM_INVALID"),
-        (lambda: two()[:2], "STREAM_INVALID"),
-    ],
-    ids=["garbage", "nothing", "headers", "the same chunk"],
-)  # fmt: skip
-def test_garbage_without_end_is_ended_by_the_linker(
-    stack: Stack, begin: Callable[[], list[pb.DeliverRequest]], reason: str
-) -> None:
-    before, sent = held(stack), 0
-    first, again = begin()
-
-    def parts() -> Iterator[pb.DeliverRequest]:
-        nonlocal sent
-        yield first
-        for sent in range(ENDLESS):  # noqa: B007 - counted for the assertion
-            yield again
-
-    with channel(stack, "source/dubu") as opened, pytest.raises(grpc.RpcError) as caught:
-        IntakeServiceStub(opened).Deliver(parts())
-    assert from_rpc_error(caught.value).reason == reason
-    assert sent < ENDLESS - 1
-    assert held(stack) == before
-
-
 def send_without_end(stranger: socket.socket) -> None:
     while True:
         stranger.sendall(b"\x17" * 65_536)
@@ -486,26 +314,6 @@ def test_a_port_that_gets_garbage_closes_and_serves_on(stack: Stack, delivering:
     assert delivering(FILE.replace("06-03", "31-02"), STRICT).code == 7
     assert stack.processes[service].popen.poll() is None
     assert held(stack) == before
-
-
-def test_an_upload_that_breaks_off_is_resumed_and_shows_no_half(stack: Stack) -> None:
-    before, parts = held(stack), two(period="2013")
-    with pytest.raises(KinlinkError) as caught:
-        deliver(stack, "dubu", parts[:2])
-    assert (caught.value.reason, caught.value.exit_code) == ("DELIVERY_INCOMPLETE", 6)
-    assert "resume with chunk 1" in str(caught.value)
-    broken, delivery_id = held(stack), parts[0].header.delivery_id
-    assert broken.deliveries - before.deliveries == {("dubu", delivery_id, "receiving")}
-    assert (broken.snapshot, len(broken.staged - before.staged)) == (before.snapshot, 1)
-    parts[0].header.first_chunk = 1
-    assert deliver(stack, "dubu", [parts[0], *parts[2:]]).delivery.rows == 2
-    after = held(stack)
-    assert after.deliveries - before.deliveries == {("dubu", delivery_id, "accepted")}
-    assert (after.snapshot, after.staged) == (before.snapshot + 1, before.staged)
-    assert stored(stack).filter(pl.col("delivery_id") == delivery_id).height == 2
-
-
-# --- the deployment
 
 
 def configured(stack: Stack, folder: Path, **changes: object) -> Path:
@@ -538,6 +346,7 @@ def test_an_expired_certificate_is_said_before_dialling_and_refused_without(
     assert (said.code, "[CERTIFICATE_EXPIRED]" in said.err) == (4, True), said.err
     assert "source-momentum.pem expired on 20" in said.err
     assert "Ask for a new one" in said.err
+    assert said.out == ""  # before the extract was read, too
 
     credentials = grpc.ssl_channel_credentials(
         (certs / "ca.pem").read_bytes(), own["key"].read_bytes(), own["certificate"].read_bytes()
@@ -545,7 +354,7 @@ def test_an_expired_certificate_is_said_before_dialling_and_refused_without(
     for service in ("linker", "pseudonymizer"):
         with grpc.secure_channel(stack.processes[service].address, credentials) as unchecked:
             with pytest.raises(grpc.RpcError) as caught:
-                IntakeServiceStub(unchecked).Deliver(iter(two()))
+                IntakeServiceStub(unchecked).Deliver(iter([pb.DeliverRequest()]))
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE  # the handshake failed
     assert held(stack) == before
 
@@ -578,7 +387,7 @@ def test_a_certificate_of_another_role_delivers_nothing(
     said = delivering(FILE, config=configured(stack, tmp_path, **party(stack.folder / "certs", name)))
     assert (said.code, f"[{reason}]" in said.err, words in said.err) == (4, True, True), said.err
     with channel(stack, name.replace("-", "/", 1)) as opened, pytest.raises(grpc.RpcError) as caught:
-        IntakeServiceStub(opened).Deliver(iter(two()))
+        IntakeServiceStub(opened).Deliver(iter([pb.DeliverRequest()]))
     error = from_rpc_error(caught.value)
     assert (error.reason, error.exit_code) == ("ACCESS_DENIED", 4)
     assert str(error).endswith("Use a certificate with another role, or ask the service's operator for access.")

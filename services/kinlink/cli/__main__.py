@@ -7,6 +7,7 @@ and that only with KINLINK_DEBUG set.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import traceback
@@ -20,7 +21,7 @@ from kinlink.ristretto255 import LibsodiumError
 
 _HELP = """Privacy-preserving linkage for a municipality's systems.
 
-Exit codes: 0 ok, 1 internal error, 2 usage, 3 bad input, 4 refused, 5 unavailable (try again), 6 conflict or not
+Exit codes: 0 ok, 1 internal error, 2 usage, 3 bad input, 4 refused, 5 unavailable (try again), 6 conflict or not \
 found, 7 over a limit.
 """
 
@@ -34,11 +35,21 @@ def build() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        rich_markup_mode="markdown",
     )
     for group in (deliver, pseudonymise, link, table, dev, serve):
         group.register(app)
+    _join_lines(app)
     return app
+
+
+def _join_lines(app: typer.Typer) -> None:
+    """Make each paragraph of a command's docstring one line: typer would keep the line ends of all but the first."""
+    for command in app.registered_commands:
+        paragraphs = inspect.cleandoc((command.callback and command.callback.__doc__) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
+    for group in app.registered_groups:
+        if group.typer_instance:
+            _join_lines(group.typer_instance)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 from cryptography import x509
 
-from kinlink.channel import Identity, open_channel
+from kinlink.channel import Identity, check_dates, open_channel
 from kinlink.errors import InputError, RefusedError
 from kinlink.pseudonyms import Suite
 
@@ -68,17 +68,18 @@ class ClientConfig:
         """Return the source system that this side's certificate names.
 
         Raises:
+            CertificateExpiredError: the certificate is outside its dates: said before an extract is read.
             InputError: the certificate cannot be read.
             RefusedError: it is no source's.
         """
         path = self.identity.certificate
+        check_dates(path)
         try:
             certificate = x509.load_pem_x509_certificate(path.read_bytes())
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except OSError:
-            raise InputError(f"The certificate {path} cannot be read.", "CERTIFICATE_MISSING") from None
         except (ValueError, x509.ExtensionNotFound):
-            raise InputError(f"{path} is not a certificate that names a caller.", "CERTIFICATE_MALFORMED") from None
+            message = f"{path} is not a certificate that names a caller. Ask the service's operator for one."
+            raise InputError(message, "CERTIFICATE_MALFORMED") from None
         for uri in names.get_values_for_type(x509.UniformResourceIdentifier):
             match uri.split("/"):
                 case ["spiffe:", "", _, "source", name]:

@@ -33,7 +33,7 @@ def pseudonymise(
 ) -> None:
     """Replace the CPR numbers of a column by this source's pseudonyms; the other columns stay as they are.
 
-    CSV gets the text form `kl1.<domain>.<version>.<base64url>`, Parquet 32 bytes. An empty cell stays empty. Without
+    CSV gets the text form kl1.<domain>.<version>.<base64url>, Parquet 32 bytes. An empty cell stays empty. Without
     --rejects a bad number refuses the file.
     """
     settings = ClientConfig.load(config)
