@@ -85,8 +85,12 @@ class Stack:
 
     def __enter__(self) -> Self:
         self.prepare()
-        for service in SERVICES:
-            self.start(service)
+        try:
+            for service in SERVICES:
+                self.start(service)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -308,9 +312,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Stack(folder) as stack:
         for name, process in stack.processes.items():
-            print(f"{name:<14} {process.address}   log {process.log}")
-        print(f"\nIn another terminal, as one of {', '.join(sorted(p.name for p in folder.glob('clients/*')))}:\n")
-        print(f"  export KINLINK_CONFIG={stack.client('consumer/velfaerdsanalyse')}")
+            print(f"{name:<14} {process.address}   log {os.path.relpath(process.log)}")
+        clients = Path(os.path.relpath(folder)) / "clients"
+        print(f"\nIn another terminal, as an analyst ({clients} has the other parties):\n")
+        print(f"  export KINLINK_CONFIG={clients / 'consumer-velfaerdsanalyse' / 'kinlink.toml'}")
         print("  .venv/bin/kinlink table list\n\nCtrl-C stops the services.", flush=True)
         try:
             signal.pause()

@@ -52,7 +52,7 @@ def test_shipped_registry_has_the_four_tables_with_danish_notes() -> None:
 def test_table_says_its_target_groups_version_and_definition() -> None:
     table = g.REGISTRY["services_by_departments"]
     assert table.universe_text == "target families; target group copenhagen_analysis version 1"
-    assert table.notes_da[-1].startswith("Målgruppen copenhagen_analysis, version 1: Familier")
+    assert table.notes_da[-1].startswith("Målgruppe: Udsatte familier (Københavns analyse), version 1. Familier")
     assert "\n" not in table.notes_da[-1]
     assert g.REGISTRY["coverage"].universe_text == "delivered rows"
 

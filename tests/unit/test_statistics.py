@@ -158,14 +158,14 @@ def test_text_shows_suppressed_cells_and_says_so(config: str, capsys: pytest.Cap
     lines = [line.split() for line in printed(capsys).splitlines()]
     assert ["Prisme", "Præcis", "50,0", "%", "50,0", "%"] in lines
     assert ["KY", "Præcis", "..", "–"] in lines
-    assert any(line[:3] == ["-", "..", "vises"] for line in lines)
+    assert any(line[:3] == ["-", "..", "betyder,"] for line in lines)
 
 
 def test_list_names_the_tables(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["table", "list", "--config", config]) == 0
     text = printed(capsys)
     assert "services_by_departments" in text
-    assert "ikke frigivet" in text
+    assert "ikke udgivet" in text
     assert run(["table", "list", "--json", "--config", config]) == 0
     assert [table["table_id"] for table in json.loads(printed(capsys))] == list(g.REGISTRY)
 

@@ -47,7 +47,8 @@ def deliver(
     period: Annotated[str | None, typer.Option(help="YYYY, YYYY-MM or YYYY-MM-DD; else the mapping's.")] = None,
     source: Annotated[str | None, typer.Option(help="Refuse unless the certificate is this source's.")] = None,
     rejects: Annotated[
-        Path | None, typer.Option(help="Where bad rows are listed; else beside the extract, as .rejects.csv.")
+        Path | None,
+        typer.Option(help="Where bad rows are listed; else beside the extract, as <extract>.<dataset>.rejects.csv."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but call the services.")] = False,
     config: Config = None,
@@ -108,7 +109,7 @@ def _show(examination: Examination, extract: list[Path], mapping: Mapping, perio
     typer.echo(f"{files} -> {mapping.dataset.name} {period} from {source}")
     _line("rows read", f"{examination.rows:,}")
     if examination.duplicates:
-        _line("duplicates", f"{examination.duplicates:,} repeated rows left out")
+        _line("duplicates", f"{examination.duplicates:,} further rows that repeat one, left out")
     _line("rejected", f"{examination.rejected:,} ({examination.rejected / max(examination.rows, 1):.2%})")
     counts = examination.rejects.group_by("column", "reason", maintain_order=True).len().sort("len", descending=True)
     for column, reason, count in counts.iter_rows():

@@ -29,6 +29,6 @@ def serve(
     try:
         run = found[service].load()
     except ModuleNotFoundError as error:
-        message = f"{service} needs packages that are not installed: pip install 'kinlink[{service}]'"
+        message = f"{service} needs {error.name}, which is not installed: pip install 'kinlink[{service}]'"
         raise typer.BadParameter(message, param_hint="SERVICE") from error
     run(config)

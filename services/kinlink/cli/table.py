@@ -61,7 +61,7 @@ def list_tables(
     for title in ("Tabel", "Titel", "Perioder"):
         grid.add_column(title)
     for table in tables:
-        grid.add_row(table.table_id, table.title_da, ", ".join(table.periods) or "ikke frigivet")
+        grid.add_row(table.table_id, table.title_da, ", ".join(table.periods) or "ikke udgivet")
     _console().print(grid)
 
 

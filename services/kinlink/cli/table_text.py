@@ -12,6 +12,7 @@ import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import product
+from math import prod
 
 from rich import box
 from rich.console import Console
@@ -143,11 +144,13 @@ def _notes(table: Table, width: int) -> str:
     definition = table.definition
     notes = list(definition.notes)
     if any(cell.value is None for cell in table.cells):
-        notes.append(f"{SUPPRESSED} vises ikke af hensyn til de berørte; det er hverken 0 eller mangler.")
+        notes.append(f"{SUPPRESSED} betyder, at tallet findes, men ikke vises af hensyn til de berørte. Det er ikke 0.")
+    if len(table.cells) < len(table.measures) * prod(len(axis.names) for axis in table.axes):
+        notes.append("– betyder, at der ikke er noget tal, fx ved en kilde, der ikke leverer beløb.")
     if any(cell.value == 0 for cell in table.cells):
         notes.append("Rækker, hvor alt er 0, er udeladt.")
     if len(table.axes) > _MANY:
         notes.append("Gentagelser og opdeling af totaler er udeladt her; de findes i de andre formater.")
     lines = [textwrap.fill(note, width, initial_indent="- ", subsequent_indent="  ") for note in notes]
     source = f"{definition.table_id} version {definition.version}, referencedato {table.reference_date.isoformat()}"
-    return "\n".join([*lines, source, f"frigivelse {table.release_id}"])
+    return "\n".join([*lines, source, f"udgivelse {table.release_id}"])

@@ -237,7 +237,7 @@ def _table(entry: Mapping[str, Any], axes: Mapping[str, Axis]) -> RegisteredTabl
     target_group, notes = entry.get("target_group"), list(entry.get("notes_da", ()))
     group = _target_group(table_id, target_group) if target_group else None
     if group:
-        notes.append(f"Målgruppen {group.name}, version {group.version}: {' '.join(group.text_da.split())}")
+        notes.append(f"Målgruppe: {group.title_da}, version {group.version}. {' '.join(group.text_da.split())}")
     return RegisteredTable(
         table_id=table_id,
         version=int(entry["version"]),
