@@ -137,6 +137,14 @@ def test_deliver_says_where_to_resume_when_the_stream_ends_without_a_finish(inta
     assert (error.value.reason, error.value.metadata) == ("DELIVERY_INCOMPLETE", {"resume_at": "1"})
 
 
+def test_deliver_forgets_a_delivery_that_broke_off_before_its_first_chunk(intake: Intake) -> None:
+    """Else streams that break off at once would use up what a source may have unfinished."""
+    for name in "abcdef":
+        with pytest.raises(ConnectionError):
+            intake.deliver("prisme", PRISME, given.stream(postings(given.postings(name))[:1], broken=True))
+    assert list(intake.page("prisme", dataset=None, limit=10, before=None)) == []
+
+
 def test_deliver_names_the_gap_when_resumed_too_late(intake: Intake) -> None:
     with pytest.raises(ServiceError) as error:
         intake.deliver("prisme", PRISME, iter(postings(first_chunk=1)))

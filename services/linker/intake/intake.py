@@ -131,7 +131,7 @@ class Intake:
             DeniedError, ExhaustedError: as `header.check`; TOO_MANY_OPEN_DELIVERIES.
             ConflictError: DELIVERY_ID_REUSED (other content under this id); DELIVERY_WITHDRAWN.
             OutOfRangeError: CHUNK_GAP, the stream starts after what is held; says where to resume.
-            PreconditionError: DELIVERY_INCOMPLETE, the stream ended before its finish; what came stays.
+            PreconditionError: DELIVERY_INCOMPLETE, the stream ended before its finish; chunks that came stay.
             UnavailableError: DELIVERY_BUSY, another stream is sending this delivery.
         """
         begin = next(parts, None)
@@ -146,8 +146,9 @@ class Intake:
             try:
                 self._receive(key, header, begin.first_chunk, parts)
                 return self._accept(key, header)
-            except InvalidError:
-                self._refuse(key)
+            except Exception as error:
+                if isinstance(error, InvalidError) or not self._staging.held(key):
+                    self._refuse(key)  # nothing to resume
                 raise
 
     def get(self, source: str, delivery_id: str) -> Receipt:
