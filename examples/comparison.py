@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+from rich.console import Console
+from rich.table import Table
 
 from examples.exact import Exact, family_of
 from examples.stack import Stack
@@ -195,6 +198,21 @@ def _decimal(number: float, decimals: int) -> str:
 
 def _kr(amount: float) -> str:
     return _grouped(round(amount))
+
+
+def as_text(lines: Sequence[Line]) -> str:
+    """Return the comparison as a person reads it."""
+    shown = Table(box=None, pad_edge=False, padding=(0, 1))
+    shown.add_column("figure", no_wrap=True)
+    for name in ("kinlink", "published", "truth"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("")
+    for line in lines:
+        shown.add_row(line.label, line.found, line.published, line.truth, "ok" if line.holds else "DIFFERS")
+    text = io.StringIO()
+    Console(file=text, width=100).print(shown)
+    rows = [row.rstrip() for row in text.getvalue().splitlines()]
+    return "\n".join([*rows, "", f"{len(lines) - len(failed(lines))} of {len(lines)} figures hold.", ""])
 
 
 def failed(lines: Sequence[Line]) -> list[Line]:

@@ -18,9 +18,8 @@ from datetime import date
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from examples.comparison import compare, failed
+from examples.comparison import as_text, compare, failed
 from examples.deliveries import DELIVERIES, Delivery
 from examples.exact import exact
 from examples.stack import Stack
@@ -106,24 +105,14 @@ def _tables(stack: Stack, out: Path) -> None:
 
 def _compare(stack: Stack, municipality: Path, out: Path) -> bool:
     lines = compare(exact(stack.folder, REFERENCE_DATE, YEAR), stack, municipality)
-    shown = Table(box=None, pad_edge=False, padding=(0, 1))
-    shown.add_column("figure", no_wrap=True)
-    for name in ("kinlink", "published", "truth"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("")
-    for line in lines:
-        shown.add_row(line.label, line.found, line.published, line.truth, "ok" if line.holds else "DIFFERS")
-    console.print(shown)
-    wrong = failed(lines)
-    verdict = f"{len(lines) - len(wrong)} of {len(lines)} figures hold."
-    _say(f"\n{verdict}")
-    with (out / "comparison.txt").open("w", encoding="utf-8") as file:
-        Console(file=file, width=100).print(shown, verdict, sep="\n")
+    text = as_text(lines)
+    _say(text)
+    (out / "comparison.txt").write_text(text, encoding="utf-8")
     (out / "comparison.json").write_text(
         json.dumps([asdict(line) for line in lines], ensure_ascii=False, indent=1),
         encoding="utf-8",
     )
-    return not wrong
+    return not failed(lines)
 
 
 def _kinlink(stack: Stack, party: str, *arguments: str) -> None:

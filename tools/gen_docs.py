@@ -117,8 +117,10 @@ def settings() -> Iterator[str]:
     yield "# Settings"
     yield NOTE
     yield (
-        "A TOML file given with `--config`; each can be overridden by the environment variable `KINLINK_` and its name "
-        "in capitals. Relative paths are relative to the file. An unknown setting stops the start."
+        "`kinlink serve pseudonymizer --config FILE` and `kinlink serve linker --config FILE` read a TOML file; the "
+        "demo leaves one of each in `.demo/town/stack/`, to copy from. Each setting can be overridden by the "
+        "environment variable `KINLINK_` and its name in capitals. Relative paths are relative to the file. An unknown "
+        "setting stops the start."
     )
     shared = set(ServerSettings.model_fields)
     for title, cls, left_out in (

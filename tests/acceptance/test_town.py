@@ -10,9 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from examples.comparison import PUBLISHED, compare, failed
+from examples.comparison import PUBLISHED, as_text, compare, failed
 from examples.exact import exact
 from tests.acceptance.conftest import Town
+from tools.readme_output import TABLE, filled
 
 CONSUMER = "consumer/velfaerdsanalyse"
 TABLES = ("family_characteristics", "spending_per_family", "services_by_departments", "coverage")
@@ -24,6 +25,15 @@ def test_every_figure_holds_behind_the_tables(town: Town) -> None:
 
     assert failed(lines) == []
     assert len(lines) > 30
+
+
+def test_readme_shows_what_the_demo_prints(town: Town) -> None:
+    """The block of README.md is a table as released and the figures of the target group as compared."""
+    table = town.stack.run(CONSUMER, "table", "get", TABLE).stdout
+    lines = compare(exact(town.stack.folder, date(2015, 1, 1), 2014), town.stack, town.municipality)
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+
+    assert filled(readme, table, as_text(lines)) == readme, "run make demo, then tools/readme_output.py"
 
 
 def test_the_comparison_can_fail(town: Town) -> None:
