@@ -314,7 +314,7 @@ def main() -> None:
         for name, process in stack.processes.items():
             print(f"{name:<14} {process.address}   log {os.path.relpath(process.log)}")
         clients = Path(os.path.relpath(folder)) / "clients"
-        print(f"\nIn another terminal, as an analyst ({clients} has the other parties):\n")
+        print(f"\nIn another terminal, as an analyst (others: {clients}):\n")
         print(f"  export KINLINK_CONFIG={clients / 'consumer-velfaerdsanalyse' / 'kinlink.toml'}")
         print("  .venv/bin/kinlink table list\n\nCtrl-C stops the services.", flush=True)
         try:

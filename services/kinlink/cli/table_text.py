@@ -2,6 +2,7 @@
 
 1. With one measure the first axis goes across, unless it is too wide: then the one with
    fewest categories. With several measures they go across, or down when there is one axis.
+   Of three axes down or more, the first stands in lines of its own, above its rows.
 2. Amounts are whole kroner, shares per cent with one decimal, means with two. ".." is a
    suppressed cell. Rows that are 0 throughout are left out, and the text says so.
 """
@@ -34,7 +35,7 @@ def render(table: Table, width: int) -> str:
     console = Console(file=text, width=_UNBOUNDED)
     console.print(grid, width=max(width, console.measure(grid).maximum))
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
-    return "\n".join([*lines, _notes(table, width), ""])
+    return "\n".join([f"{table.definition.title_da}, {table.period}", *lines, _notes(table, width), ""])
 
 
 def number(value: float | None, unit: str) -> str:
@@ -72,10 +73,13 @@ def _grid(table: Table, width: int) -> RichTable:
         places.setdefault(_MEASURE, table.measures[0].name)
         return by_place.get(tuple(places[name] for name in order))
 
-    title = f"{table.definition.title_da}, {table.period}"
-    grid = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for axis in down:
-        grid.add_column(axis.title_da, no_wrap=True)
+    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    sections = len(down) >= _MANY
+    titles = [axis.title_da for axis in down]
+    if sections:
+        titles[:2] = [_heading(f"{titles[0]}, {titles[1].lower()}")]
+    for heading in titles:
+        grid.add_column(heading, no_wrap=True)
     for name in across.names:
         grid.add_column(_heading(across.titles_da.get(name, name)), justify="right", no_wrap=True)
     rows = {row: [at(row, name) for name in across.names] for row in product(*(axis.names for axis in down))}
@@ -87,6 +91,11 @@ def _grid(table: Table, width: int) -> RichTable:
         for place, (axis, name) in enumerate(zip(down, row, strict=True)):
             labels.append("" if row[: place + 1] in said else axis.titles_da.get(name, name))
             said.add(row[: place + 1])
+        if sections:
+            section = labels.pop(0)
+            if section:
+                grid.add_row(section)
+            labels[0] = f"  {labels[0]}"
         grid.add_row(*labels, *("–" if cell is None else number(cell.value, units[cell.measure]) for cell in cells))
     return grid
 
