@@ -33,7 +33,7 @@ class ClientConfig:
         Raises:
             InputError: the file cannot be read, lacks a key, or has one that is not known.
         """
-        found = path or Path(os.environ.get("KINLINK_CONFIG", "kinlink.toml"))
+        found = path or Path(os.environ.get("KINLINK_CONFIG") or "kinlink.toml")
         try:
             values = tomllib.loads(found.read_text("utf-8"))
         except OSError:

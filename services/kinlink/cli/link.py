@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kinlink.cli.config import ClientConfig
+from kinlink.cli.deliver import Config
 from kinlink.cli.exit_codes import ExitCode
 from kinlink.cli.progress import stages
 from kinlink.errors import InputError, UnavailableError
@@ -21,10 +22,6 @@ from kinlink.linkage_client import STAGES, LinkageClient, Run
 
 _EPILOG = "Example: kinlink link run --reference-date 2015-01-01"
 _WIDTH = 100  # of text that does not go to a terminal
-
-ConfigOption = Annotated[
-    Path | None, typer.Option(help="kinlink.toml; else $KINLINK_CONFIG, else ./kinlink.toml.", show_default=False)
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +42,7 @@ def run(
     request_id: Annotated[
         str, typer.Option(help="A UUID of your own; the same again resumes the run.", show_default=False)
     ] = "",
-    config: ConfigOption = None,
+    config: Config = None,
 ) -> None:
     """Start a linkage run and follow it to its end. Interrupting the command does not stop the run."""
     day = reference_date.date()
@@ -69,7 +66,7 @@ def run(
 
 def status(
     run_id: Annotated[str, typer.Argument(help="The run; without it the newest.", show_default=False)] = "",
-    config: ConfigOption = None,
+    config: Config = None,
 ) -> None:
     """Show a run as it stands."""
     with ClientConfig.load(config).linker_channel() as channel:

@@ -17,15 +17,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from kinlink.cli.config import ClientConfig
+from kinlink.cli.deliver import Config
 from kinlink.cli.table_text import SUPPRESSED, render
 from kinlink.errors import InputError
 from kinlink.statistics_client import StatisticsClient, Table, TableDefinition
 
 _WIDTH = 100  # of text that does not go to a terminal
-
-ConfigOption = Annotated[
-    Path | None, typer.Option(help="kinlink.toml; else $KINLINK_CONFIG, else ./kinlink.toml.", show_default=False)
-]
 
 
 class Format(StrEnum):
@@ -48,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_tables(
-    config: ConfigOption = None,
+    config: Config = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """List the tables that you may read, with their periods; --json adds their definitions."""
@@ -72,7 +69,7 @@ def get_table(
         Format | None, typer.Option("--format", help="Without it: by the name of --out, else text.", show_default=False)
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write; without it stdout.", show_default=False)] = None,
-    config: ConfigOption = None,
+    config: Config = None,
 ) -> None:
     """Read a released table. A suppressed cell is ".." in text and CSV, and has a status in the others.
 
