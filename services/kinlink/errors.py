@@ -178,7 +178,8 @@ def from_rpc_error(error: grpc.RpcError) -> KinlinkError:
     info, violations = _details(error)
     if not info.reason:
         return _from_transport(code, text)
-    message = f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
+    is_name = "/" in text.partition(" ")[0]  # a caller's, which stands as it is
+    message = (text if is_name else f"{text[:1].upper()}{text[1:]}").rstrip(".") + "."
     if code is grpc.StatusCode.INTERNAL:
         message = f"The service failed; give its operator the request id {info.metadata['request_id']}."
     advice = "" if code is grpc.StatusCode.INTERNAL else NEXT.get(info.reason, _OPERATOR)

@@ -15,6 +15,8 @@ from typing import Any, Self
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+_WORDS = {"extra_forbidden": "there is no such setting", "missing": "is required"}
+
 
 class SettingsFileError(Exception):
     """The settings cannot be used; one line per field."""
@@ -66,7 +68,10 @@ class ServerSettings(BaseSettings):
         try:
             return cls.model_validate_settings(data, path.parent.resolve())
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
+            lines = [
+                f"{'.'.join(map(str, e['loc'])) or 'settings'}: {_WORDS.get(e['type'], e['msg'])}"
+                for e in error.errors()
+            ]
         except SettingsError as error:
             lines = [str(error)]
         raise SettingsFileError(f"{path}:\n" + "\n".join(f"  {line}" for line in lines))
