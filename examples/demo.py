@@ -86,7 +86,7 @@ def _deliver(stack: Stack, delivery: Delivery, extracts: Path, rejects: Path) ->
     facts = dict(line.split(maxsplit=1) for line in said.stdout.splitlines() if len(line.split(maxsplit=1)) == 2)
     rows, rejected = facts.get("to", "?").removeprefix("deliver").strip(), facts.get("rejected", "0")
     _say(
-        f"{delivery.source:<14} {delivery.mapping:<22} {rows:>13}, rejected {rejected:<12} "
+        f"{delivery.source:<13} {delivery.mapping:<21} {rows:>12}, rejected {rejected:<12} "
         f"{time.monotonic() - started:6.1f} s"
     )
 
