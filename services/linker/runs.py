@@ -7,6 +7,7 @@
 3. After a restart nothing is under way: what was RUNNING is INTERRUPTED. So is a run whose
    end could not be written, when the next one is started.
 4. Progress stands in the database; watchers are woken by it.
+5. A run's work, the pseudonymizer's part included, is in the trace of the call that started it.
 
 It does not know the stages' work: that is the pipeline.
 """
@@ -23,6 +24,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 import structlog
+from opentelemetry import context, trace
 
 from kinlink import errors as client_errors
 from linker.store import runs
@@ -39,6 +41,7 @@ from servicekit.errors import (
 )
 
 _log = structlog.get_logger(__name__)
+_tracer = trace.get_tracer(__name__)
 _WRITE_EVERY_S = 0.3
 _LOOK_EVERY_S = 1.0
 _STOP_WITHIN_S = 30.0
@@ -128,7 +131,10 @@ class Runs:
                     state = {"state": RunState.RUNNING, "reason": "", "message": "", "done": 0, "total": 0}
                     runs.change(connection, run_id, **state, stage=Stage.CONVERSION, snapshot=None)
             self._worker = threading.Thread(
-                target=self._work, args=(run_id, day, year), name="linkage-run", daemon=True
+                target=self._traced,
+                args=(context.get_current(), run_id, day, year),
+                name="linkage-run",
+                daemon=True,
             )
             self._worker.start()
         return self.get(run_id)
@@ -161,6 +167,10 @@ class Runs:
                 return
             with self._changed:
                 self._changed.wait(_LOOK_EVERY_S)
+
+    def _traced(self, within: context.Context, run_id: str, reference_date: date, year: int) -> None:
+        with _tracer.start_as_current_span("linkage run", within, attributes={"kinlink.run": run_id}):
+            self._work(run_id, reference_date, year)
 
     def _work(self, run_id: str, reference_date: date, year: int) -> None:
         log = _log.bind(**{"kinlink.run": run_id})

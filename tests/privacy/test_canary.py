@@ -29,6 +29,7 @@ from kinlink import ristretto255
 from kinlink.channel import open_channel
 from kinlink.conversion_client import ConversionClient
 from kinlink.linkage_client import LinkageClient
+from kinlink.pseudonymizer.v1 import pseudonymisation_service_pb2
 from kinlink.pseudonymizer_client import PseudonymizerClient
 from kinlink.pseudonyms import Kind, Suite
 from kinlink.types.v1.types_pb2 import KeyRef
@@ -41,7 +42,7 @@ from servicekit.audit import AuditLog
 from tests.privacy.canary_roads import CANARIES, MALFORMED, PERSON, PERSONS, Roads
 from tests.privacy.searcher import Finding, Searcher
 from tests.running import identity
-from tests.telemetry.receiver import Receiver, receiving
+from tests.telemetry.receiver import Receiver, attributes, receiving
 
 LEAKY = Path(__file__).with_name("leaky_service.py")
 
@@ -172,6 +173,21 @@ def test_no_canary_is_found_anywhere(passed: Passed) -> None:
     # While the services ran, with the write-ahead log; and after they had told everything.
     found = passed.waiting + sweep(Searcher(CANARIES | MALFORMED), passed.stack, passed.receiver, passed.roads)
     assert not found, "\n".join(f"{secret}, as {form}, in {where}" for secret, form, where in found)
+
+
+def test_a_run_is_one_trace_over_both_services_and_each_service_is_measured(passed: Passed) -> None:
+    by_name = {(service, span.name): span for service, span in passed.receiver.spans()}
+    started = by_name["linker", "kinlink.linker.v1.LinkageService/StartRun"]
+    converted = f"{pseudonymisation_service_pb2.DESCRIPTOR.package}.PseudonymisationService/Convert"
+    of_run = {(service, span.name) for service, span in passed.receiver.spans() if span.trace_id == started.trace_id}
+    assert {("linker", "linkage run"), ("linker", converted), ("pseudonymizer", converted)} <= of_run
+    counted = {
+        (service, attributes(point)["rpc.method"])
+        for service, metric in passed.receiver.metrics()
+        if metric.name == "rpc.server.duration"
+        for point in metric.histogram.data_points
+    }
+    assert {("pseudonymizer", "Evaluate"), ("pseudonymizer", "Convert"), ("linker", "Deliver")} <= counted
 
 
 def test_no_key_is_found_anywhere(passed: Passed) -> None:
