@@ -55,7 +55,7 @@ def prisme(postings: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.
 def _texts(rows: pl.DataFrame, writer: Writer, rng: np.random.Generator) -> np.ndarray:
     """Free text: some of it has a CPR number or a name in it, which nobody may read."""
     n = len(rows)
-    word = np.array(["Afregning", "Faktura", "Bevilling", "Efterregulering", "Honorar, uge"])[rng.integers(0, 5, n)]
+    word = np.array(["Afregning", "Faktura", "Bevilling", "Efterregulering", "Honorar – uge"])[rng.integers(0, 5, n)]
     text = np.char.add(np.char.add(word, " "), rng.integers(1, 53, n).astype("U2"))
     number = writer.numbers.current[np.maximum(rows["person"].to_numpy(), 0)]
     drawn = rng.random(n)

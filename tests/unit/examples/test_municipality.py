@@ -183,6 +183,7 @@ def test_register_has_the_hard_cases(town: Path) -> None:
 def test_prisme_has_the_quirks_of_the_accounts(town: Path) -> None:
     text = _text(town, "prisme/posteringer_2014.csv", "windows-1252")
     assert text.startswith("Bilagsnr;Bogføringsdato;Periode;Kontostreng;Registrant;Tekst;Beløb;Momskode\r\n")
+    assert "–" in text, "nothing tells Windows-1252 from ISO-8859-1"
     rows = reread.table(town / "extracts" / "prisme" / "posteringer_2014.csv", "windows-1252", ";")
     repeated = text.count("\r\n") - 1 - len(rows)
     assert 0.003 < repeated / len(rows) < 0.007
