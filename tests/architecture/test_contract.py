@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUF = Path(sys.executable).with_name("buf")
 INTAKE = "kinlink/linker/v1/intake_service.proto"
+ABSENCE = re.compile(r"\b(always|never|empty|absent|missing|refused|unspecified|0|as in)\b", re.IGNORECASE)
 
 
 def breaking(proto: Path) -> subprocess.CompletedProcess[str]:
@@ -48,3 +49,27 @@ def test_contract_check_finds_a_break(pattern: str, replacement: str, tmp_path: 
     done = breaking(proto)
     assert done.returncode == 100, done.stderr
     assert INTAKE in done.stdout
+
+
+def fields_without_a_word_on_absence(proto: Path) -> list[str]:
+    """Return each field whose comment does not say what its absence means, or that it is never absent."""
+    found = []
+    for file in sorted(proto.rglob("*.proto")):
+        comment: list[str] = []
+        for line in map(str.strip, file.read_text(encoding="utf-8").splitlines()):
+            if line.startswith("//"):
+                comment.append(line.removeprefix("//"))
+                continue
+            field = re.fullmatch(r"(?:repeated |optional )?[a-z][\w.<>, ]* (\w+) = \d+;", line)
+            if field and not ABSENCE.search(" ".join(comment)):
+                found.append(f"{file.name}: {field[1]}")
+            comment = []
+    return found
+
+
+def test_every_field_says_what_its_absence_means(tmp_path: Path) -> None:
+    """And the check can fail: a comment without it is found."""
+    assert fields_without_a_word_on_absence(ROOT / "proto") == []
+    text = (ROOT / "proto" / INTAKE).read_text(encoding="utf-8")
+    (tmp_path / "one.proto").write_text(text.replace(" 0 means none.", ""), encoding="utf-8")
+    assert fields_without_a_word_on_absence(tmp_path) == ["one.proto: rejected_rows", "one.proto: chunks_received"]

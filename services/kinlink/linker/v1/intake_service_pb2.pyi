@@ -128,13 +128,17 @@ class DeliveryHeader(_message.Message):
     rows: _builtins.int
     """The number of rows in all chunks. 0 is allowed: an empty period."""
     chunks: _builtins.int
-    """The number of chunks that follow."""
+    """The number of chunks that follow. 0 exactly when there are no rows."""
     digest: _builtins.bytes
-    """SHA-256 over the SHA-256 digests of the chunks in order, 32 bytes."""
+    """SHA-256 over the SHA-256 digests of the chunks in order, 32 bytes.
+    Absent is refused.
+    """
     first_chunk: _builtins.int
-    """The index of the first chunk in this stream: 0, or where to resume."""
+    """The index of the first chunk in this stream: 0, or where to resume.
+    0 means from the beginning.
+    """
     rejected_rows: _builtins.int
-    """Rows that the source held back as bad. Counted in coverage."""
+    """Rows that the source held back as bad. Counted in coverage. 0 means none."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.KeyRef]:
         """The key versions the pseudonyms stand under, one a kind used. Empty only
@@ -172,10 +176,10 @@ class DeliveryChunk(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     ARROW_IPC_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Its index, counted from 0, without gaps."""
+    """Its index, counted from 0, without gaps. 0 is the first."""
     arrow_ipc: _builtins.bytes
     """A complete Arrow IPC stream with the dataset's schema, uncompressed; text and
-    binary with offsets, not as views. At most 4 MiB.
+    binary with offsets, not as views. At most 4 MiB. Empty is refused.
     """
     def __init__(
         self,
@@ -221,15 +225,15 @@ class DeliverRequest(_message.Message):
     FINISH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def header(self) -> Global___DeliveryHeader:
-        """What follows."""
+        """What follows. Absent in the first message is refused."""
 
     @_builtins.property
     def chunk(self) -> Global___DeliveryChunk:
-        """Rows."""
+        """Rows. Absent when a delivery holds no chunk."""
 
     @_builtins.property
     def finish(self) -> Global___DeliveryFinish:
-        """The end."""
+        """The end. Absent leaves the delivery RECEIVING."""
 
     def __init__(
         self,
@@ -267,17 +271,17 @@ class Delivery(_message.Message):
     delivery_id: _builtins.str
     """As in the header."""
     source: _builtins.str
-    """The source system, from the certificate."""
+    """The source system, from the certificate. Always set."""
     dataset: Global___Dataset.ValueType
     """As in the header."""
     period: _builtins.str
     """As in the header."""
     state: Global___DeliveryState.ValueType
-    """Where it stands."""
+    """Where it stands. Always set."""
     rows: _builtins.int
     """As in the header."""
     chunks_received: _builtins.int
-    """Chunks held so far; while RECEIVING, resume with this index."""
+    """Chunks held so far; while RECEIVING, resume with this index. 0 means none."""
     snapshot: _builtins.int
     """The snapshot that first held it. 0 while RECEIVING."""
     replaced_by: _builtins.str
@@ -320,7 +324,7 @@ class DeliverResponse(_message.Message):
     """The delivery that this one replaced. Empty when there was none."""
     @_builtins.property
     def delivery(self) -> Global___Delivery:
-        """The delivery as accepted."""
+        """The delivery as accepted. Always set."""
 
     def __init__(
         self,
@@ -344,7 +348,9 @@ class GetDeliveryRequest(_message.Message):
 
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
-    """The id. NOT_FOUND for an unknown one and for another source's."""
+    """The id. NOT_FOUND for an unknown one and for another source's.
+    Empty is an unknown one.
+    """
     def __init__(
         self,
         *,
@@ -367,7 +373,7 @@ class GetDeliveryResponse(_message.Message):
     DELIVERY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def delivery(self) -> Global___Delivery:
-        """The delivery."""
+        """The delivery. Always set."""
 
     def __init__(
         self,
@@ -424,7 +430,7 @@ class ListDeliveriesResponse(_message.Message):
     """Empty when there are no more."""
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]:
-        """Newest first."""
+        """Newest first. Empty when there are none."""
 
     def __init__(
         self,
@@ -448,7 +454,7 @@ class WithdrawDeliveryRequest(_message.Message):
 
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
-    """The id of an accepted delivery of the caller's."""
+    """The id of an accepted delivery of the caller's. Empty is not found."""
     def __init__(
         self,
         *,
@@ -471,7 +477,7 @@ class WithdrawDeliveryResponse(_message.Message):
     DELIVERY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def delivery(self) -> Global___Delivery:
-        """In state WITHDRAWN; withdrawing again changes nothing."""
+        """In state WITHDRAWN; withdrawing again changes nothing. Always set."""
 
     def __init__(
         self,

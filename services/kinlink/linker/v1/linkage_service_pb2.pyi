@@ -101,9 +101,9 @@ class Coverage(_message.Message):
     SHARE_ROWS_FIELD_NUMBER: _builtins.int
     SHARE_AMOUNT_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """The source system."""
+    """The source system. Always set."""
     method: _builtins.str
-    """How its rows were linked, for example "exact"."""
+    """How its rows were linked, for example "exact". Always set."""
     share_rows: _builtins.float
     """Linked rows / delivered rows, in [0, 1]. Absent when withheld."""
     share_amount: _builtins.float
@@ -143,7 +143,7 @@ class TableOutcome(_message.Message):
     RELEASE_ID_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     table_id: _builtins.str
-    """The table's id."""
+    """The table's id. Always set."""
     release_id: _builtins.str
     """The release that now serves it. Empty when none was made."""
     outcome: _builtins.str
@@ -185,15 +185,15 @@ class Run(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """Made by the service."""
+    """Made by the service. Always set."""
     request_id: _builtins.str
     """As in the request."""
     state: Global___RunState.ValueType
-    """Where it stands."""
+    """Where it stands. Always set."""
     stage: Global___RunStage.ValueType
-    """The stage it is in, or stopped in."""
+    """The stage it is in, or stopped in. Always set."""
     done: _builtins.int
-    """Steps done in this stage."""
+    """Steps done in this stage. 0 at its beginning."""
     total: _builtins.int
     """Steps in this stage. 0 when not yet known."""
     reason: _builtins.str
@@ -201,9 +201,9 @@ class Run(_message.Message):
     message: _builtins.str
     """What to do about it, in a sentence. Empty as `reason`."""
     reference_date: _builtins.str
-    """The reference date, "YYYY-MM-DD"."""
+    """The reference date, "YYYY-MM-DD". Always set."""
     year: _builtins.int
-    """The year of the spending tables."""
+    """The year of the spending tables. Always set."""
     snapshot: _builtins.int
     """The snapshot it reads. 0 until conversion is done."""
     @_builtins.property
@@ -216,7 +216,7 @@ class Run(_message.Message):
 
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was started."""
+        """When it was started. Always set."""
 
     @_builtins.property
     def ended_at(self) -> _timestamp_pb2.Timestamp:
@@ -294,7 +294,7 @@ class StartRunResponse(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def run(self) -> Global___Run:
-        """The run."""
+        """The run. Always set."""
 
     def __init__(
         self,
@@ -317,7 +317,7 @@ class WatchRunRequest(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
-    """The run."""
+    """The run. Empty means the newest."""
     def __init__(
         self,
         *,
@@ -340,7 +340,7 @@ class WatchRunResponse(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def run(self) -> Global___Run:
-        """The run at this moment."""
+        """The run at this moment. Always set."""
 
     def __init__(
         self,
@@ -386,7 +386,7 @@ class GetRunResponse(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def run(self) -> Global___Run:
-        """The run."""
+        """The run. Always set."""
 
     def __init__(
         self,

@@ -113,14 +113,16 @@ class Axis(_message.Message):
     SUBTOTALS_FIELD_NUMBER: _builtins.int
     TITLES_DA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The column name, for example "department"."""
+    """The column name, for example "department". Always set."""
     title_da: _builtins.str
-    """Its Danish name."""
+    """Its Danish name. Always set."""
     total: _builtins.str
     """The category that is the sum of the others. Empty when there is none."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Its categories, in order; the total is named in `total`."""
+        """Its categories, in order; the total is named in `total`.
+        Empty when all that is left of the axis is its total.
+        """
 
     @_builtins.property
     def subtotals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -164,9 +166,9 @@ class MeasureDefinition(_message.Message):
     name: _builtins.str
     """As in `Cell.measure_name`."""
     title_da: _builtins.str
-    """Its Danish name."""
+    """Its Danish name. Always set."""
     measure: Global___Measure.ValueType
-    """Its unit."""
+    """Its unit. Always set."""
     def __init__(
         self,
         *,
@@ -196,24 +198,28 @@ class TableDefinition(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     PERIODS_FIELD_NUMBER: _builtins.int
     table_id: _builtins.str
-    """The id, for example "services_by_departments"."""
+    """The id, for example "services_by_departments". Always set."""
     version: _builtins.int
-    """Rises when the definition changes."""
+    """Rises when the definition changes. Always set."""
     title_da: _builtins.str
-    """Its Danish title."""
+    """Its Danish title. Always set."""
     title_en: _builtins.str
-    """Its English title."""
+    """Its English title. Always set."""
     universe: _builtins.str
     """Which families it covers, in words, with the target group's name and
-    version.
+    version. Always set.
     """
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Definitions a reader needs: family, child, service, net, administration."""
+        """Definitions a reader needs: family, child, service, net, administration.
+        Empty when there are none.
+        """
 
     @_builtins.property
     def periods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The periods for which a release is served, newest first."""
+        """The periods for which a release is served, newest first.
+        Empty when there is none yet.
+        """
 
     def __init__(
         self,
@@ -247,18 +253,18 @@ class Cell(_message.Message):
     INTEGER_FIELD_NUMBER: _builtins.int
     REAL_FIELD_NUMBER: _builtins.int
     measure_name: _builtins.str
-    """Which number this is; a table may have several."""
+    """Which number this is; a table may have several. Always set."""
     measure: Global___Measure.ValueType
-    """Its unit."""
+    """Its unit. Always set."""
     status: Global___CellStatus.ValueType
-    """Whether it is shown."""
+    """Whether it is shown. Always set."""
     integer: _builtins.int
-    """Counts, and amounts in øre."""
+    """Counts, and amounts in øre. Absent for other measures; 0 is a number."""
     real: _builtins.float
-    """Shares in [0, 1] and means."""
+    """Shares in [0, 1] and means. Absent for other measures; 0 is a number."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """One category for each axis, in the order of `Table.axes`."""
+        """One category for each axis, in the order of `Table.axes`. Always as many."""
 
     def __init__(
         self,
@@ -296,32 +302,34 @@ class Table(_message.Message):
     CELLS_FIELD_NUMBER: _builtins.int
     MEASURES_FIELD_NUMBER: _builtins.int
     release_id: _builtins.str
-    """The frozen release it comes from."""
+    """The frozen release it comes from. Always set."""
     digest: _builtins.bytes
-    """SHA-256 of the released cells, 32 bytes; the same for every door."""
+    """SHA-256 of the released cells, 32 bytes; the same for every door. Always set."""
     period: _builtins.str
-    """The period."""
+    """The period. Always set."""
     reference_date: _builtins.str
-    """The reference date, "YYYY-MM-DD"."""
+    """The reference date, "YYYY-MM-DD". Always set."""
     @_builtins.property
     def definition(self) -> Global___TableDefinition:
-        """What it says."""
+        """What it says. Always set."""
 
     @_builtins.property
     def released_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was released."""
+        """When it was released. Always set."""
 
     @_builtins.property
     def axes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Axis]:
-        """The axes as released; coarser than registered where that was needed."""
+        """The axes as released; coarser than registered where that was needed.
+        Never empty.
+        """
 
     @_builtins.property
     def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cell]:
-        """All cells, margins included."""
+        """All cells, margins included. Empty when there was nothing to count."""
 
     @_builtins.property
     def measures(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasureDefinition]:
-        """The numbers of each cell, in order."""
+        """The numbers of each cell, in order. Never empty."""
 
     def __init__(
         self,
@@ -370,7 +378,7 @@ class ListTablesResponse(_message.Message):
     TABLES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableDefinition]:
-        """In the registry's order."""
+        """In the registry's order. Empty when the caller may read none."""
 
     def __init__(
         self,
@@ -394,7 +402,9 @@ class GetTableRequest(_message.Message):
     TABLE_ID_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
     table_id: _builtins.str
-    """The id. NOT_FOUND when it is not registered or has no release."""
+    """The id. NOT_FOUND when it is not registered or has no release.
+    Empty is not found.
+    """
     period: _builtins.str
     """The period. Empty means the newest released."""
     def __init__(
@@ -420,7 +430,7 @@ class GetTableResponse(_message.Message):
     TABLE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def table(self) -> Global___Table:
-        """The table."""
+        """The table. Always set."""
 
     def __init__(
         self,
@@ -472,7 +482,7 @@ class StreamTableResponse(_message.Message):
 
     ARROW_IPC_FIELD_NUMBER: _builtins.int
     arrow_ipc: _builtins.bytes
-    """The next bytes."""
+    """The next bytes. Never empty."""
     def __init__(
         self,
         *,

@@ -29,7 +29,9 @@ class EvaluateRequest(_message.Message):
     SUITE_FIELD_NUMBER: _builtins.int
     ELEMENTS_FIELD_NUMBER: _builtins.int
     suite: _types_pb2.Suite.ValueType
-    """The hash tag the caller used. Must be one that the deployment allows."""
+    """The hash tag the caller used. Must be one that the deployment allows.
+    Unspecified is refused.
+    """
     elements: _builtins.bytes
     """32·n bytes of blinded elements. Empty is refused."""
     @_builtins.property
@@ -60,7 +62,7 @@ class EvaluateResponse(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     ELEMENTS_FIELD_NUMBER: _builtins.int
     elements: _builtins.bytes
-    """32·n bytes, in the order of the request."""
+    """32·n bytes, in the order of the request. Never empty."""
     @_builtins.property
     def key(self) -> _types_pb2.KeyRef:
         """The key used; its version is always set."""
@@ -89,7 +91,9 @@ class PseudonymiseRequest(_message.Message):
     SUITE_FIELD_NUMBER: _builtins.int
     IDENTIFIERS_FIELD_NUMBER: _builtins.int
     suite: _types_pb2.Suite.ValueType
-    """The hash tag to use. Must be one that the deployment allows."""
+    """The hash tag to use. Must be one that the deployment allows.
+    Unspecified is refused.
+    """
     @_builtins.property
     def key(self) -> _types_pb2.KeyRef:
         """Domain, kind and version to evaluate under; version 0 is the primary."""
@@ -124,7 +128,7 @@ class PseudonymiseResponse(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     ELEMENTS_FIELD_NUMBER: _builtins.int
     elements: _builtins.bytes
-    """32·n bytes of pseudonyms, in the order of the request."""
+    """32·n bytes of pseudonyms, in the order of the request. Never empty."""
     @_builtins.property
     def key(self) -> _types_pb2.KeyRef:
         """The key used; its version is always set."""
@@ -182,7 +186,7 @@ class ConvertResponse(_message.Message):
     TO_FIELD_NUMBER: _builtins.int
     ELEMENTS_FIELD_NUMBER: _builtins.int
     elements: _builtins.bytes
-    """32·n bytes, in the order of the request."""
+    """32·n bytes, in the order of the request. Never empty."""
     @_builtins.property
     def to(self) -> _types_pb2.KeyRef:
         """The key converted to; its version is always set."""
