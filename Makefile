@@ -24,10 +24,10 @@ services: .venv/ready ## Start the demo's services again, with its data, to try 
 test: .venv/ready ## Run the tests.
 	@$(BIN)/pytest -m "not slow"
 
-test-slow: .venv/ready ## Run the long tests too: kills at random points, city scale.
+test-slow: .venv/ready ## Run the long tests: kills at random points, city scale.
 	@$(BIN)/pytest -m slow
 
-check: .venv/ready ## Check style, types, contracts and generated files; writes nothing.
+check: .venv/ready ## Check style, types, contracts, imports and generated files; writes nothing.
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy
@@ -36,6 +36,7 @@ check: .venv/ready ## Check style, types, contracts and generated files; writes 
 	@$(PY) tools/gen_proto.py --check
 	@$(PY) tools/gen_docs.py --check
 	@$(PY) tools/gen_family_spec.py --check
+	@$(BIN)/pytest -q tests/architecture/test_imports.py
 
 fix: .venv/ready ## Format, and write generated code and docs anew.
 	@$(BIN)/ruff check --fix $(SOURCES)

@@ -61,6 +61,13 @@ def test_truth_and_extracts_meet_every_calibrated_figure(
     assert (counted["families"], counted["target"]) == (families, 612)
 
 
+@pytest.mark.slow
+def test_copenhagen_has_the_published_counts_of_the_others_as_well(tmp_path: Path) -> None:
+    generate("copenhagen", tmp_path)
+    check.calibration(tmp_path / "truth")
+    assert check.from_extracts(tmp_path)["families"] == 77_994
+
+
 def test_town_has_the_stated_others(town: Path) -> None:
     others = json.loads((town / "truth" / "expected.json").read_text())["others"]
     table = pl.read_parquet(town / "truth" / "families.parquet").filter(~pl.col("target"))
