@@ -27,7 +27,7 @@ WORKDIR /srv/kinlink
 COPY services/kinlink/__init__.py services/kinlink/ristretto255.py services/kinlink/pseudonyms.py \
     services/kinlink/blinding.py services/kinlink/conversion_client.py services/kinlink/channel.py \
     services/kinlink/errors.py kinlink/
-COPY services/kinlink/delivery/__init__.py services/kinlink/delivery/datasets.py kinlink/delivery/
+COPY services/kinlink/delivery/__init__.py services/kinlink/delivery/datasets.py services/kinlink/delivery/period.py kinlink/delivery/
 COPY services/kinlink/types kinlink/types
 COPY services/kinlink/pseudonymizer kinlink/pseudonymizer
 COPY services/kinlink/linker kinlink/linker

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from kinlink.blinding import Progress, unreported
 from kinlink.cli.config import ClientConfig
-from kinlink.delivery.deliver import Doors, Sent, period_of, send
+from kinlink.delivery.deliver import Doors, Sent, check_source, period_of, send
 from kinlink.delivery.examine import examine
 from kinlink.delivery.mapping_file import load
 from kinlink.pseudonymizer_client import PseudonymizerClient
@@ -70,9 +70,11 @@ class Client:
 
         Raises:
             InputError, LimitError: the extract or the mapping is at fault; nothing was sent.
+            RefusedError: the mapping is another source's.
             KinlinkError: a service refused, or is away; calling again resumes.
         """
         found = load(mapping)
+        check_source(found, self._doors.source)
         covered = period_of(found, period)
         examination = examine(extract, found, covered, unreported, synthetic=self._doors.suite.synthetic)
         examination.check(found)

@@ -142,6 +142,7 @@ NEXT: dict[str, str] = {
     "KIND_MISMATCH": "",
     "KIND_NOT_PLAIN": "",
     "KIND_UNSPECIFIED": _VERSIONS,
+    "PERIOD_MISMATCH": "Nothing was stored. Give the period that the extract covers; under two it counts twice.",
     "PLAIN_DOOR_CLOSED": "",
     "RELEASE_EXISTS": "Read the released table, or ask the service's operator to withdraw it first.",
     "REQUEST_ID_REUSED": "",

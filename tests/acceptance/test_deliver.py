@@ -97,6 +97,7 @@ def _read(terminal: int) -> bytes:
     ("text", "mapping", "arguments", "code", "says"),
     [
         (HEADER + SOUND, POSTINGS, ("--period", "2014", "--source", "dubu"), 4, "certificate is prisme's, not dubu's"),
+        (HEADER + SOUND, 'source = "dubu"' + POSTINGS, ("--period", "2014"), 4, "mapping.toml is for dubu, and"),
         (HEADER + SOUND, POSTINGS, (), 3, "give --period"),
         (HEADER + SOUND, POSTINGS, ("--period", "20x4"), 3, "YYYY"),
         (HEADER + SOUND, POSTINGS, ("--perod", "2014"), 2, "No such option"),

@@ -67,9 +67,9 @@ def deliver(stack: Stack, source: str, parts: Sequence[pb.DeliverRequest]) -> pb
 
 
 def test_deliver_list_and_withdraw_over_the_wire(stack: Stack) -> None:
+    years = [(f"201{i}", given.postings("a", event_month=date(2010 + i, 1, 1))) for i in range(5)]
     sent = [
-        deliver(stack, "dubu", requests("dubu", "postings", given.postings("a"), period=f"201{i}")).delivery
-        for i in range(5)
+        deliver(stack, "dubu", requests("dubu", "postings", rows, period=period)).delivery for period, rows in years
     ]
     with channel(stack, "source/dubu") as opened:
         stub = IntakeServiceStub(opened)

@@ -110,7 +110,7 @@ class Roads:
         rows = "".join(row.format(**values) for values in (sound, *bad))
         extract = self._extract("bad.csv", _POSTINGS_HEADER + rows)
         rejects = self.folder / "rejects.csv"
-        lenient = self._mapping("lenient", "postings", period="2013")
+        lenient = self._mapping("lenient", "postings", period="2014-03")
         told = ("deliver", "--mapping", lenient, "--rejects", rejects, extract)
         assert self._run("source/prisme", *told) == 0
         assert len(rejects.read_text(encoding="utf-8").splitlines()) == 1 + len(bad)

@@ -69,10 +69,10 @@ def delivery(source: str, dataset: int, *chunks: bytes, **fields: Any) -> Iterat
     """Yield the messages of a delivery, one chunk a row; `fields` are of its header."""
     digest = hashlib.sha256(b"".join(hashlib.sha256(chunk).digest() for chunk in chunks)).digest()
     values = {
-        "delivery_id": str(uuid.uuid4()), "dataset": dataset, "period": "1990", "digest": digest, "rows": len(chunks),
+        "delivery_id": str(uuid.uuid4()), "dataset": dataset, "period": "2014-03", "digest": digest,
         "suite": types_pb2.SUITE_KINLINK_SYNTHETIC_V1 if dataset != intake.DATASET_CATALOGUE else 0,
         "keys": [KeyRef(domain=f"source/{source}", kind=types_pb2.KIND_CPR, version=1)] if chunks else [],
-        "chunks": len(chunks),
+        "rows": len(chunks), "chunks": len(chunks),
     }  # fmt: skip
     header = intake.DeliveryHeader(**{**values, **fields})  # type: ignore[arg-type]
     yield intake.DeliverRequest(header=header)

@@ -127,7 +127,7 @@ def _deliver_twice(stack: Stack, folder: Path) -> None:
     )
     lines = "".join(f"{person};2014-03-01;2014-03-01;100;1;SOF;X;service\n" for person in PEOPLE * 3)
     (folder / "postings.csv").write_text(EXTRACT_HEADER + lines)
-    for period in ("2013", "2014"):
+    for period in ("2014-03", "2014"):
         stack.run("source/prisme", "deliver", "--mapping", mapping, "--period", period, folder / "postings.csv")
 
 

@@ -77,7 +77,7 @@ def test_the_same_person_from_two_sources_gets_one_id(store: Snapshots, intake: 
 
 def test_a_replacement_number_links_within_its_source_only(store: Snapshots, intake: Intake) -> None:
     kinds = (Kind.CPR, Kind.REPLACEMENT)
-    for period in ("2013", "2014"):
+    for period in ("2014-03", "2014"):
         rows = given.postings("r", source="ky", kind=Kind.REPLACEMENT)
         deliver(intake, "ky", "postings", rows, given.postings("r", source="ky"), kinds=kinds, period=period)
     deliver(intake, "dubu", "postings", given.postings("r", source="dubu", kind=Kind.REPLACEMENT), kinds=kinds)
@@ -114,7 +114,7 @@ def test_ids_stay_the_same_in_later_conversions(store: Snapshots, intake: Intake
 
 
 def test_conversion_goes_on_where_it_stopped_when_the_pseudonymizer_was_away(store: Snapshots, intake: Intake) -> None:
-    for period in ("2012", "2013", "2014"):
+    for period in ("2014-03", "2014-04", "2014"):
         deliver(intake, "prisme", "postings", given.postings(period), period=period)
     with pytest.raises(UnavailableError):
         convert(store, given.LocalConverter(down_after=1))
@@ -148,7 +148,7 @@ def test_a_delivery_whose_keys_are_refused_is_named(store: Snapshots, intake: In
 
 @pytest.mark.parametrize("change", ["replaced", "withdrawn"])
 def test_the_facts_of_a_converted_delivery_go_when_it_is(change: str, store: Snapshots, intake: Intake) -> None:
-    deliver(intake, "prisme", "postings", given.postings("x"), period="2013")
+    deliver(intake, "prisme", "postings", given.postings("x"), period="2014-03")
     first = deliver(intake, "prisme", "postings", given.postings("a", "b"))
     convert(store)
     if change == "withdrawn":

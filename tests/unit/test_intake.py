@@ -75,7 +75,7 @@ def test_deliver_returns_the_receipt_and_changes_nothing_when_sent_again(store: 
 
 def test_deliver_replaces_the_same_source_dataset_and_period(store: Snapshots, intake: Intake) -> None:
     first = intake.deliver("prisme", PRISME, iter(postings(given.postings("a", "b"))))
-    other = intake.deliver("prisme", PRISME, iter(postings(given.postings("c"), period="2015")))
+    other = intake.deliver("prisme", PRISME, iter(postings(given.postings("c"), period="2014-03")))
     second = intake.deliver("prisme", PRISME, iter(postings(given.postings("d"))))
     assert second.replaced == first.delivery.header.delivery_id
     assert other.replaced == ""
@@ -230,8 +230,10 @@ def test_a_source_sees_only_its_own_deliveries(intake: Intake) -> None:
 
 
 def test_page_lists_newest_first_without_gaps_or_repeats(intake: Intake) -> None:
+    years = [(f"201{i}", given.postings("a", event_month=date(2010 + i, 1, 1))) for i in range(5)]
     made = [
-        intake.deliver("prisme", PRISME, iter(postings(period=f"201{i}"))).delivery.header.delivery_id for i in range(5)
+        intake.deliver("prisme", PRISME, iter(postings(rows, period=period))).delivery.header.delivery_id
+        for period, rows in years
     ]
     seen: list[str] = []
     before = None
@@ -243,6 +245,7 @@ def test_page_lists_newest_first_without_gaps_or_repeats(intake: Intake) -> None
 
 
 BAD_ELEMENT = b"\xff" * 32
+SPELL = {"department": "BIF", "service": "s", "start": date(2014, 5, 1), "end": date(2014, 5, 2)}
 IDENTITY = b"\x00" * 32
 
 
@@ -271,6 +274,12 @@ REFUSED: dict[str, tuple[Callable[[], list[Part]], str, str]] = {
     "unknown dataset": (lambda: [dataclasses.replace(postings()[0], dataset="")], "HEADER_INVALID", "header.dataset"),  # type: ignore[type-var]
     "period empty": (lambda: postings(period=""), "HEADER_INVALID", "header.period"),
     "period impossible": (lambda: postings(period="2014-02-30"), "HEADER_INVALID", "header.period"),
+    "postings of another year": (lambda: postings(period="2015"), "PERIOD_MISMATCH", "header.period"),
+    "no spell in the period": (
+        lambda: given.delivery("spells", given.frame("spells", [SPELL]), source="prisme", kinds=(), period="2013"),
+        "PERIOD_MISMATCH",
+        "header.period",
+    ),
     "suite missing": (lambda: postings(suite=0), "HEADER_INVALID", "header.suite"),
     "suite not taken": (lambda: postings(suite=1), "HEADER_INVALID", "header.suite"),
     "digest short": (lambda: postings(digest=b"x"), "HEADER_INVALID", "header.digest"),

@@ -10,7 +10,7 @@ import typer
 from kinlink.cli.config import ClientConfig
 from kinlink.cli.progress import stages
 from kinlink.delivery.datasets import BY_NUMBER
-from kinlink.delivery.deliver import Doors, Sent, period_of, send
+from kinlink.delivery.deliver import Doors, Sent, check_source, period_of, send
 from kinlink.delivery.examine import Examination, examine
 from kinlink.delivery.mapping import Mapping
 from kinlink.delivery.mapping_file import load
@@ -67,6 +67,7 @@ def deliver(
             f"The certificate is {name}'s, not {source}'s. Give --config for {source}, or take --source away.",
             "OTHER_SOURCE",
         )
+    check_source(found, name)
     with stages() as open_stage:
         examination = examine(extract, found, covered, open_stage("read"), synthetic=settings.suite.synthetic)
     _show(examination, extract, found, covered.text, name)

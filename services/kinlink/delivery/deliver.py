@@ -13,7 +13,7 @@ from kinlink.delivery.examine import Examination, stamps_of, validated
 from kinlink.delivery.mapping import Mapping
 from kinlink.delivery.period import Period
 from kinlink.delivery.pseudonymise import Prepared, evaluate, prepare
-from kinlink.errors import InputError
+from kinlink.errors import InputError, RefusedError
 from kinlink.intake_client import IntakeClient, Receipt
 from kinlink.linker.v1 import intake_service_pb2 as pb
 from kinlink.pseudonymizer_client import PseudonymizerClient
@@ -50,6 +50,20 @@ def period_of(mapping: Mapping, period: str | None) -> Period:
     if not text:
         raise InputError("No period: give --period, for example --period 2014.", "PERIOD_MISSING")
     return Period.parse(text)
+
+
+def check_source(mapping: Mapping, source: str) -> None:
+    """Refuse an extract of one system under the certificate of another: it would be counted under both.
+
+    Raises:
+        RefusedError: OTHER_SOURCE, the mapping names another source.
+    """
+    if mapping.source not in ("", source):
+        raise RefusedError(
+            f"The mapping {mapping.path.name} is for {mapping.source}, and the certificate is {source}'s. "
+            f"Give --config for {mapping.source}, or the mapping of {source}.",
+            "OTHER_SOURCE",
+        )
 
 
 def send(

@@ -117,10 +117,14 @@ class ColumnRule:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A mapping, checked. `variants` has one set of rules for each row that an extract's row gives."""
+    """A mapping, checked. `variants` has one set of rules for each row that an extract's row gives.
+
+    `source` is the system whose extract it reads; "" when the mapping does not say.
+    """
 
     path: Path
     dataset: Dataset
+    source: str
     period: str
     max_rejected_share: float
     file: FileForm

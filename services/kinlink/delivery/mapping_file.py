@@ -109,6 +109,7 @@ def load(path: Path) -> Mapping:
     mapping = Mapping(
         path=path,
         dataset=dataset,
+        source=top.take("source", str, ""),
         period=top.take("period", str, ""),
         max_rejected_share=top.take("max_rejected_share", float, 0.01),
         file=_file(top.section("file")),

@@ -29,6 +29,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from kinlink.delivery.datasets import DATASETS
+from kinlink.delivery.period import Period
 from linker.intake import chunks, rows
 from linker.intake.header import Begin, Limits, check
 from linker.intake.staging import Staging
@@ -127,7 +128,8 @@ class Intake:
 
         Raises:
             InvalidError: HEADER_INVALID, STREAM_INVALID (parts out of order), CHUNK_INVALID, ROWS_INVALID, or
-                CONTENT_MISMATCH (rows, chunks or digest are not as announced). Nothing stays.
+                CONTENT_MISMATCH (rows, chunks or digest are not as announced), or PERIOD_MISMATCH (as
+                `rows.outside_period`). Nothing stays.
             DeniedError, ExhaustedError: as `header.check`; TOO_MANY_OPEN_DELIVERIES.
             ConflictError: DELIVERY_ID_REUSED (other content under this id); DELIVERY_WITHDRAWN.
             OutOfRangeError: CHUNK_GAP, the stream starts after what is held; says where to resume.
@@ -292,6 +294,10 @@ class Intake:
         fault = rows.element_fault(staged, dataset)
         if fault:
             raise _rows_invalid([fault])
+        period = Period.parse(header.period)
+        if header.rows and rows.outside_period(staged, dataset, period.start, period.end):
+            violation = FieldViolation("header.period", "expected the period of the rows")
+            raise InvalidError("the rows are not of the period that the header names", "PERIOD_MISMATCH", [violation])
         source, delivery_id = key
         touched = []
         with self._store.change("delivery") as change:

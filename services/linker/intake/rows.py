@@ -56,6 +56,23 @@ def faults(
     return found[:MAX_FAULTS]
 
 
+def outside_period(rows: pl.LazyFrame, dataset: Dataset, start: date, end: date) -> bool:
+    """Say whether the rows are plainly of another period than [start, end).
+
+    So it is when fewer than half of the postings are of the period by event or by booking, and
+    when no spell touches it. The same extract under a second period would be counted twice.
+    `rows` are not empty.
+    """
+    match dataset.name:
+        case "postings":
+            inside = pl.any_horizontal(pl.col("event_month", "booked_month").is_between(start, end, closed="left"))
+        case "spells":
+            inside = ((pl.col("start") < end) & (pl.col("end").is_null() | (pl.col("end") > start))).any()
+        case _:
+            return False
+    return bool(rows.select(inside.mean() < 0.5).collect(engine="streaming").item())
+
+
 def _checks(dataset: Dataset, kinds: Collection[str], text_length: int) -> Iterator[tuple[str, str, pl.Expr]]:
     names = {column.name for column in dataset.columns}
     for column in dataset.columns:
