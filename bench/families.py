@@ -3,7 +3,9 @@
 Both sides read the same versions of the same Delta tables and make the members, the families with
 children and the spending of those families; the results must be equal. Each round is a fresh process;
 sides take turns; seconds are from opening the tables to the last frame, without imports. Conversion
-(here: numbering, as nothing is pseudonymised) is outside and shown beside it.
+is outside and shown beside it: the distinct pseudonyms that these facts' deliveries hold, the rate at
+which the service converts a sample of elements, and their quotient. The facts themselves are numbered
+directly, as nothing here is pseudonymised.
 
     python -m bench.families [--scale copenhagen] [--childless-to 650000] [--facts DIR]
 
@@ -25,9 +27,15 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+import pysodium
 from deltalake import DeltaTable
 
 from bench import facts as bench_facts
+from bench import running
+from examples.stack import PURPOSE
+from kinlink.conversion_client import ConversionClient
+from kinlink.types.v1.types_pb2 import KIND_CPR, KeyRef
+from linker import frames
 from linker.families.c_family import c_family_members
 from linker.families.families import families_with_children
 from linker.families.residents import residents
@@ -35,7 +43,8 @@ from linker.store.delta import DeltaTables
 from linker.store.tables import facts as table
 from linker.tables.spending import family_spending
 
-ROUNDS = 5
+ROUNDS, SAMPLE = 5, 65_536
+SOURCE = "prisme"
 DAY, YEAR, MUNICIPALITY = datetime.date(2015, 1, 1), 2014, 101
 SQL = Path(__file__).with_suffix(".sql")
 RESULTS = {
@@ -128,6 +137,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         facts = given.facts or Path(folder) / "facts"
         made = prepare(facts, Path(folder), given.scale, given.childless_to)
+        beside = conversion(facts, Path(folder) / "stack")
         taken: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
         rows: dict[str, int] = {}
         for _ in range(ROUNDS):
@@ -149,14 +159,34 @@ def main() -> None:
                 "duckdb_peak_mb": round(max(figures["peak_mb"] for figures in taken["duckdb"])),
                 "ratios": [round(ratio, 3) for ratio in ratios],
                 "rows": rows,
+                "conversion": beside,
                 **made,
             }
         )
     )
 
 
+def conversion(facts: Path, folder: Path) -> dict[str, float]:
+    """Return the distinct pseudonyms of each source's facts, the measured rate, and the seconds they would take."""
+    store = DeltaTables(facts)
+    elements = 0
+    for name in ("persons", "postings", "spells"):
+        rows = store.scan(table(name), 1)
+        ids = [column for column, dtype in frames.FACTS[name].items() if dtype == frames.ID]
+        pairs = rows.select("source", *ids).unpivot(ids, index="source", value_name="id").drop_nulls("id")
+        elements += pairs.select(pl.struct("source", "id").n_unique()).collect().item()
+    sample = b"".join(pysodium.crypto_core_ristretto255_random() for _ in range(SAMPLE))
+    domains = f"source/{SOURCE}", f"linkage/{PURPOSE}"
+    keys = [KeyRef(domain=domain, kind=KIND_CPR, version=1) for domain in domains]
+    with running.pseudonymizer(folder, f"linker/{PURPOSE}") as channel:
+        start = time.monotonic()
+        ConversionClient(channel).convert(sample, *keys)
+        rate = SAMPLE / (time.monotonic() - start)
+    return {"elements": elements, "elements_per_s": round(rate), "seconds": round(elements / rate, 1)}
+
+
 def prepare(facts: Path, folder: Path, scale: str, childless_to: str) -> dict[str, object]:
-    """Make the facts unless they are there; return their rows and what reading and numbering took."""
+    """Make the facts unless they are there; return their rows and what reading, numbering and writing took."""
     note = facts / "made.json"
     if not note.is_file():
         bench_facts.generate(
@@ -164,7 +194,7 @@ def prepare(facts: Path, folder: Path, scale: str, childless_to: str) -> dict[st
         )
         start = time.monotonic()
         rows = bench_facts.store(DeltaTables(facts), folder / "city" / "extracts")
-        note.write_text(json.dumps({"facts": rows, "conversion_seconds": round(time.monotonic() - start, 1)}))
+        note.write_text(json.dumps({"facts": rows, "preparing_seconds": round(time.monotonic() - start, 1)}))
     return dict(json.loads(note.read_text()))
 
 

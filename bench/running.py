@@ -1,4 +1,4 @@
-"""The pseudonymizer as the demo runs it, in a process of its own, and a source's channel to it."""
+"""The pseudonymizer as the demo runs it, in a process of its own, and a caller's channel to it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from kinlink.channel import Identity, open_channel
 
 
 @contextmanager
-def pseudonymizer(folder: Path) -> Iterator[grpc.Channel]:
-    """Yield a channel as source/prisme to a pseudonymizer that keeps its state in `folder`."""
+def pseudonymizer(folder: Path, party: str = "source/prisme") -> Iterator[grpc.Channel]:
+    """Yield a channel as `party` to a pseudonymizer that keeps its state in `folder`."""
     stack = Stack(folder, budget_per_day={"source/prisme": 500_000_000})
     stack.prepare()
     certs = folder / "certs"
-    identity = Identity(certs / "ca.pem", certs / "source-prisme.pem", certs / "source-prisme.key")
+    name = party.replace("/", "-")
+    identity = Identity(certs / "ca.pem", certs / f"{name}.pem", certs / f"{name}.key")
     try:
         with open_channel(stack.start("pseudonymizer").address, identity) as channel:
             yield channel
