@@ -59,7 +59,7 @@ def test_keys_are_their_owners_only_even_over_an_older_file(folder: Path) -> Non
     assert len(serials) == len(list(folder.glob("*.pem")))
 
 
-def test_default_names_cover_the_demo(tmp_path: Path) -> None:
+def test_certificates_are_made_for_the_default_names_and_both_services(tmp_path: Path) -> None:
     make_certificates(tmp_path)
     stems = {path.stem for path in tmp_path.glob("*.pem")}
     assert {name.replace("/", "-") for name in DEFAULT_NAMES} | {

@@ -29,7 +29,8 @@ def certs(
     days: Annotated[int, typer.Option(min=1, max=90, help="How long the certificates hold.")] = 7,
     trust_domain: Annotated[str, typer.Option(help="The trust domain of the URI names.")] = "kinlink.test",
     name: Annotated[
-        list[str] | None, typer.Option(help="role/name; may be given again. Without it: one of each role, and the sources of the demo.")
+        list[str] | None,
+        typer.Option(help="role/name; may be given again. Without it: every role, all sources of the demo."),
     ] = None,
 ) -> None:
     """Make a development CA and short-lived certificates signed by it."""
