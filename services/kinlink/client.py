@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from kinlink.blinding import Progress, unreported
-from kinlink.cli.config import ClientConfig
+from kinlink.client_config import ClientConfig
 from kinlink.delivery.deliver import Doors, Sent, check_source, period_of, send
 from kinlink.delivery.examine import examine
 from kinlink.delivery.mapping_file import load

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from examples.stack import SOURCES, Stack
-from kinlink.cli.config import ClientConfig
+from kinlink.client_config import ClientConfig
 from kinlink.errors import ConflictError, UnavailableError
 from kinlink.intake_client import IntakeClient
 from kinlink.linker.v1 import intake_service_pb2 as pb

@@ -16,7 +16,7 @@ from examples.comparison import compare, failed
 from examples.deliveries import DELIVERIES, Delivery
 from examples.exact import exact
 from examples.stack import SOURCES, Stack
-from kinlink.cli.config import ClientConfig
+from kinlink.client_config import ClientConfig
 from kinlink.pseudonymizer_client import PseudonymizerClient
 from kinlink.pseudonyms import Kind, Suite
 from tests.acceptance.kills import Battered

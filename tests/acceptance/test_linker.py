@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from examples.stack import Stack
-from kinlink.cli.config import ClientConfig
+from kinlink.client_config import ClientConfig
 from kinlink.delivery.datasets import DATASETS, Kind
 from kinlink.errors import ConflictError, RefusedError, from_rpc_error
 from kinlink.linkage_client import LinkageClient

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kinlink.cli.config import ClientConfig
 from kinlink.cli.progress import stages
+from kinlink.client_config import ClientConfig
 from kinlink.delivery.datasets import BY_NUMBER
 from kinlink.delivery.deliver import Doors, Sent, check_source, period_of, send
 from kinlink.delivery.examine import Examination, examine

@@ -13,10 +13,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from kinlink.cli.config import ClientConfig
 from kinlink.cli.deliver import Config
 from kinlink.cli.exit_codes import ExitCode
 from kinlink.cli.progress import stages
+from kinlink.client_config import ClientConfig
 from kinlink.errors import InputError, UnavailableError
 from kinlink.linkage_client import STAGES, LinkageClient, Run
 

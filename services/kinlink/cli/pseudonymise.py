@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from kinlink.cli.config import ClientConfig
 from kinlink.cli.deliver import Config
 from kinlink.cli.progress import stages
+from kinlink.client_config import ClientConfig
 from kinlink.delivery.column import column_rejects, pseudonymised, read_table, without, write_table
 from kinlink.errors import LimitError
 from kinlink.pseudonymizer_client import PseudonymizerClient

@@ -16,9 +16,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from kinlink.cli.config import ClientConfig
 from kinlink.cli.deliver import Config
 from kinlink.cli.table_text import SUPPRESSED, render
+from kinlink.client_config import ClientConfig
 from kinlink.errors import InputError
 from kinlink.statistics_client import StatisticsClient, Table, TableDefinition
 
