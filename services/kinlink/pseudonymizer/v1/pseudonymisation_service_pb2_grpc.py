@@ -57,6 +57,11 @@ class PseudonymisationServiceStub:
                 request_serializer=kinlink_dot_pseudonymizer_dot_v1_dot_pseudonymisation__service__pb2.ConvertRequest.SerializeToString,
                 response_deserializer=kinlink_dot_pseudonymizer_dot_v1_dot_pseudonymisation__service__pb2.ConvertResponse.FromString,
                 _registered_method=True)
+        self.Rekey = channel.stream_stream(
+                '/kinlink.pseudonymizer.v1.PseudonymisationService/Rekey',
+                request_serializer=kinlink_dot_pseudonymizer_dot_v1_dot_pseudonymisation__service__pb2.RekeyRequest.SerializeToString,
+                response_deserializer=kinlink_dot_pseudonymizer_dot_v1_dot_pseudonymisation__service__pb2.RekeyResponse.FromString,
+                _registered_method=True)
 
 
 class PseudonymisationServiceServicer:
@@ -94,6 +99,15 @@ class PseudonymisationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rekey(self, request_iterator, context):
+        """Carries stored pseudonyms from one version of a key to the next, so that a
+        rotation never needs an identifier. Blinded by the caller as well. The
+        factor between two versions is key material and never leaves the service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PseudonymisationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +125,11 @@ def add_PseudonymisationServiceServicer_to_server(servicer, server):
                     servicer.Convert,
                     request_deserializer=kinlink_dot_pseudonymizer_dot_v1_dot_pseudonymisation__service__pb2.ConvertRequest.FromString,
                     response_serializer=kinlink_dot_pseudonymizer_dot_v1_dot_pseudonymisation__service__pb2.ConvertResponse.SerializeToString,
+            ),
+            'Rekey': grpc.stream_stream_rpc_method_handler(
+                    servicer.Rekey,
+                    request_deserializer=kinlink_dot_pseudonymizer_dot_v1_dot_pseudonymisation__service__pb2.RekeyRequest.FromString,
+                    response_serializer=kinlink_dot_pseudonymizer_dot_v1_dot_pseudonymisation__service__pb2.RekeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -202,6 +221,33 @@ class PseudonymisationService:
             '/kinlink.pseudonymizer.v1.PseudonymisationService/Convert',
             kinlink_dot_pseudonymizer_dot_v1_dot_pseudonymisation__service__pb2.ConvertRequest.SerializeToString,
             kinlink_dot_pseudonymizer_dot_v1_dot_pseudonymisation__service__pb2.ConvertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rekey(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/kinlink.pseudonymizer.v1.PseudonymisationService/Rekey',
+            kinlink_dot_pseudonymizer_dot_v1_dot_pseudonymisation__service__pb2.RekeyRequest.SerializeToString,
+            kinlink_dot_pseudonymizer_dot_v1_dot_pseudonymisation__service__pb2.RekeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,11 @@ class PseudonymisationServiceStub:
     """Carries pseudonyms from a source's domain into a linkage domain. Blinded
     by the caller as well. Nothing converts to a source.
     """
+    Rekey: _grpc.StreamStreamMultiCallable[_pseudonymisation_service_pb2.RekeyRequest, _pseudonymisation_service_pb2.RekeyResponse]
+    """Carries stored pseudonyms from one version of a key to the next, so that a
+    rotation never needs an identifier. Blinded by the caller as well. The
+    factor between two versions is key material and never leaves the service.
+    """
 
 @_typing.type_check_only
 class PseudonymisationServiceAsyncStub(PseudonymisationServiceStub):
@@ -78,6 +83,11 @@ class PseudonymisationServiceAsyncStub(PseudonymisationServiceStub):
     Convert: _aio.StreamStreamMultiCallable[_pseudonymisation_service_pb2.ConvertRequest, _pseudonymisation_service_pb2.ConvertResponse]  # type: ignore[assignment]
     """Carries pseudonyms from a source's domain into a linkage domain. Blinded
     by the caller as well. Nothing converts to a source.
+    """
+    Rekey: _aio.StreamStreamMultiCallable[_pseudonymisation_service_pb2.RekeyRequest, _pseudonymisation_service_pb2.RekeyResponse]  # type: ignore[assignment]
+    """Carries stored pseudonyms from one version of a key to the next, so that a
+    rotation never needs an identifier. Blinded by the caller as well. The
+    factor between two versions is key material and never leaves the service.
     """
 
 class PseudonymisationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -119,6 +129,17 @@ class PseudonymisationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_pseudonymisation_service_pb2.ConvertResponse], _abc.AsyncIterator[_pseudonymisation_service_pb2.ConvertResponse]]:
         """Carries pseudonyms from a source's domain into a linkage domain. Blinded
         by the caller as well. Nothing converts to a source.
+        """
+
+    @_abc_1.abstractmethod
+    def Rekey(
+        self,
+        request_iterator: _MaybeAsyncIterator[_pseudonymisation_service_pb2.RekeyRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_pseudonymisation_service_pb2.RekeyResponse], _abc.AsyncIterator[_pseudonymisation_service_pb2.RekeyResponse]]:
+        """Carries stored pseudonyms from one version of a key to the next, so that a
+        rotation never needs an identifier. Blinded by the caller as well. The
+        factor between two versions is key material and never leaves the service.
         """
 
 def add_PseudonymisationServiceServicer_to_server(servicer: PseudonymisationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
