@@ -29,6 +29,7 @@ from typing import IO, Self
 
 import tomli_w
 
+from examples.policy import policy
 from kinlink.dev_certificates import make_certificates
 
 REGISTER = "folkeregister"
@@ -46,13 +47,15 @@ SOURCES = (
     "projekt",
 )
 PURPOSE = "familie"
+# Who signs changes of keys: two custodians and a reviewer who is independent of them.
+PEOPLE = ("custodian/noegle-1", "custodian/noegle-2", "reviewer/revision")
 PARTIES = (
     *(f"source/{name}" for name in SOURCES),
     f"linker/{PURPOSE}",
     "consumer/velfaerdsanalyse",
     "operator/drift",
     "dpo/dpo",
-    "custodian/noegle",
+    *PEOPLE,
     "service/pseudonymizer",
     "service/linker",
 )
@@ -106,7 +109,8 @@ class Stack:
             make_certificates(certificates, PARTIES, days=7, trust_domain="kinlink.test")
         for service in SERVICES:
             (self.folder / service).mkdir(parents=True, exist_ok=True)
-        self._write(self.folder / "pseudonymizer/policy.toml", self._policy())
+        rules = policy(SOURCES, REGISTER, PURPOSE, plain_door=self.plain_door, budget_per_day=self.budget_per_day)
+        self._write(self.folder / "pseudonymizer/policy.toml", rules)
         self._write(self.folder / "pseudonymizer/settings.toml", self._pseudonymizer("127.0.0.1:0"))
 
     def start(self, service: str, *, wrapper: Sequence[str] = ()) -> Process:
@@ -206,54 +210,6 @@ class Stack:
             "client_key": f"../certs/linker-{PURPOSE}.key",
             **self._server("linker", listen),
         }
-
-    def _policy(self) -> dict[str, object]:
-        kinds = {name: ["cpr", "replacement"] for name in SOURCES} | {REGISTER: ["cpr", "address"]}
-        domains: list[dict[str, object]] = [
-            {
-                "name": f"source/{name}",
-                "kinds": kinds[name],
-                **({"plain_door": True} if name in self.plain_door else {}),
-            }
-            for name in SOURCES
-        ]
-        domains.append({"name": f"linkage/{PURPOSE}", "kinds": ["cpr", "address", "replacement"]})
-        grants: list[dict[str, object]] = [
-            {
-                "name": f"{name} evaluates",
-                "caller": f"source/{name}",
-                "operation": "evaluate",
-                "domain": f"source/{name}",
-                "kinds": kinds[name],
-            }
-            for name in SOURCES
-        ]
-        grants += [
-            {
-                "name": f"{name} uses the plain door",
-                "caller": f"source/{name}",
-                "operation": "pseudonymise",
-                "domain": f"source/{name}",
-                "kinds": ["cpr"],
-            }
-            for name in self.plain_door
-        ]
-        grants += [
-            {
-                "name": f"{PURPOSE} links {kind}",
-                "caller": f"linker/{PURPOSE}",
-                "operation": "convert",
-                "from": [f"source/{name}" for name in SOURCES if kind in kinds[name]],
-                "to": f"linkage/{PURPOSE}",
-                "kinds": [kind],
-            }
-            for kind in ("cpr", "address", "replacement")
-        ]
-        callers = [*(f"source/{name}" for name in SOURCES), f"linker/{PURPOSE}"]
-        budgets = [
-            {"caller": c, "per_day": self.budget_per_day.get(c, 20_000_000), "per_year": 1_000_000_000} for c in callers
-        ]
-        return {"suites": ["synthetic"], "domain": domains, "grant": grants, "budget": budgets}
 
     def _write_clients(self) -> None:
         for party in PARTIES:

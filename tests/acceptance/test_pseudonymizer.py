@@ -249,7 +249,7 @@ def test_earlier_messages_of_a_stream_are_answered_when_a_later_one_is_refused(s
         ("linker-familie", "Evaluate"),
         ("linker-familie", "Pseudonymise"),
         ("source-prisme", "Convert"),
-        *((name, op) for name in ("consumer-velfaerdsanalyse", "dpo-dpo", "custodian-noegle", "operator-drift")
+        *((name, op) for name in ("consumer-velfaerdsanalyse", "dpo-dpo", "custodian-noegle-1", "operator-drift")
           for op in ("Evaluate", "Pseudonymise", "Convert")),
     ],
 )  # fmt: skip

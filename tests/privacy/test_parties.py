@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[2]
 PARTIES = {
     "source/prisme": "source", "source/folkeregister": "source", "source/projekt": "source", "linker/familie": "linker",
     "consumer/velfaerdsanalyse": "consumer", "operator/drift": "operator", "dpo/dpo": "dpo",
-    "custodian/noegle": "custodian", "service/linker": "service", "service/pseudonymizer": "service",
+    "custodian/noegle-1": "custodian", "service/linker": "service", "service/pseudonymizer": "service",
 }  # fmt: skip
 
 # What the design says, whatever the tables say: who may do what besides health and reflection.
