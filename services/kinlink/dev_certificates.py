@@ -28,8 +28,9 @@ DEFAULT_NAMES = (
     *(f"source/{name}" for name in SOURCES),
     "linker/familie",
     "consumer/analyse",
-    "custodian/first",
-    "custodian/second",
+    "custodian/noegle-1",
+    "custodian/noegle-2",
+    "reviewer/revision",
     "dpo/dpo",
     "operator/drift",
 )

@@ -6,7 +6,13 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
+import grpc
+
 from kinlink import ristretto255
+from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import (
+    KeyAdministrationServiceServicer,
+    add_KeyAdministrationServiceServicer_to_server,
+)
 from kinlink.pseudonymizer.v1.pseudonymisation_service_pb2_grpc import add_PseudonymisationServiceServicer_to_server
 from pseudonymizer.doors import SERVICE, Doors
 from pseudonymizer.grpc_api import PseudonymisationApi
@@ -21,6 +27,7 @@ from servicekit.audit import AuditLog
 from servicekit.settings import SettingsFileError
 from servicekit.startup import one_message
 
+_ADMINISTRATION = "kinlink.pseudonymizer.v1.KeyAdministrationService"
 _STARTUP_ERRORS = (
     AccessTableError,
     KeyStoreError,
@@ -50,10 +57,15 @@ def _serve(config: Path) -> None:
     ledger = Ledger(engine, audit, lambda: datetime.now(UTC).date())
     with ristretto255.new_pool() as pool:
         api = PseudonymisationApi(Doors(policy, keyset, ledger, pool, settings.max_batch_elements))
+
+        def register(target: grpc.Server) -> None:
+            add_PseudonymisationServiceServicer_to_server(api, target)
+            add_KeyAdministrationServiceServicer_to_server(KeyAdministrationServiceServicer(), target)
+
         server.run(
             settings,
-            lambda target: add_PseudonymisationServiceServicer_to_server(api, target),
-            (SERVICE,),
+            register,
+            (SERVICE, _ADMINISTRATION),
             AccessTable.load(Path(__file__).with_name("access.toml")),
             audit,
             audited_per_message=server.rpcs_of((SERVICE,)),

@@ -30,6 +30,7 @@ class Role(StrEnum):
     LINKER = "linker"
     CONSUMER = "consumer"
     CUSTODIAN = "custodian"
+    REVIEWER = "reviewer"
     DPO = "dpo"
     OPERATOR = "operator"
     SERVICE = "service"
