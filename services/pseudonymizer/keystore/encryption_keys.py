@@ -1,31 +1,44 @@
 """Key-encryption keys: what wraps the data keys that seal the keys at rest.
 
-1. A provider is chosen by URI: `file:<path>`. Others (pkcs11, azurekv, vault) join here.
-2. A provider wraps and unwraps 32 bytes and says which version of its key it uses. It
-   is asked at start and at key changes only.
-3. `file:` is for development, or a secret mounted read-only: 32 random bytes in base64, readable by
-   its owner only. It is made when it is missing and nothing was sealed yet.
+1. A provider is chosen by the URI's scheme: `file:`, `pkcs11:`, `vault:`, `azurekv:`. What it needs
+   beyond the standard installation is imported when its scheme is used.
+2. A provider wraps and unwraps data keys of 32 bytes. It is asked at start and when keys change, never per call.
+3. What was wrapped says under which version, in front: a provider whose key was rotated unwraps what
+   its older versions wrapped, and nobody has to remember which.
+4. No message holds key material, a PIN or a token; a library's own text is never repeated.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-from base64 import b64decode, b64encode
-from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+import structlog
 
-_KEY_SIZE: Final = 32
-_NONCE_SIZE: Final = 12
-_ADVICE: Final = {True: "name a file in a folder that can be written", False: "keys are sealed under it: restore it"}
+from kinlink.pseudonyms import Suite
+
+DATA_KEY_SIZE: Final = 32
+PURPOSE: Final = b"kinlink data key v1"  # associated data, where a provider takes it: never another use's ciphertext
+_PROVIDERS: Final = {  # scheme -> (module, class, what to install)
+    "file": ("file_key", "FileKey", ""),
+    "pkcs11": ("pkcs11_key", "TokenKey", "kinlink[pkcs11]"),
+    "vault": ("vault_key", "TransitKey", "kinlink[vault]"),
+    "azurekv": ("azure_key", "AzureKey", "kinlink[azurekv]"),
+}
+_log = structlog.get_logger(__name__)
 
 
 class KeyStoreError(Exception):
     """The key store cannot be opened; says what to do. Stops the start."""
+
+
+class OtherKeyError(KeyStoreError):
+    """This was wrapped by another key-encryption key."""
+
+
+class ProviderUnavailableError(KeyStoreError):
+    """The provider does not answer: try again later."""
 
 
 class KeyEncryptionKey(Protocol):
@@ -33,84 +46,121 @@ class KeyEncryptionKey(Protocol):
 
     @property
     def version(self) -> str:
-        """Name the version that `wrap` uses; stored beside what it wrapped."""
-        ...
-
-    def wrap(self, data_key: bytes) -> bytes:
-        """Encrypt 32 bytes."""
-        ...
-
-    def unwrap(self, wrapped: bytes) -> bytes:
-        """Decrypt. Raises KeyStoreError when this is not the key that wrapped it."""
-        ...
-
-
-def open_key_encryption_key(uri: str, folder: Path, *, first_start: bool) -> KeyEncryptionKey:
-    """Open the provider that a URI names; a relative path stands for a file in `folder`.
-
-    Raises:
-        KeyStoreError: the scheme is unknown, or the key is missing, ill-formed or readable by others.
-    """
-    scheme, _, rest = uri.partition(":")
-    if scheme != "file" or not rest:
-        raise KeyStoreError("kek: expected file:<path>")
-    return FileKey(folder / rest, create=first_start)
-
-
-class FileKey:
-    """A key-encryption key in a file."""
-
-    def __init__(self, path: Path, *, create: bool) -> None:
-        """Read the file, or make it when it is missing and `create` is set.
+        """Name the version that `wrap` uses now: unique to the key, public, one line, at most 200 characters.
 
         Raises:
-            KeyStoreError: as `open_key_encryption_key`.
+            KeyStoreError: as `wrap`.
         """
-        try:
-            if create and not path.exists():
-                _create(path)
-            status = path.stat()
-            key = b64decode(path.read_text(encoding="ascii").strip(), validate=True)
-        except OSError as error:
-            raise KeyStoreError(f"kek: {path} cannot be {'made' if create else 'read'}; {_ADVICE[create]}") from error
-        except ValueError as error:
-            raise KeyStoreError(f"kek: {path} must hold {_KEY_SIZE} bytes in base64") from error
-        if len(key) != _KEY_SIZE:
-            raise KeyStoreError(f"kek: {path} must hold {_KEY_SIZE} bytes in base64")
-        if status.st_mode & 0o007:
-            raise KeyStoreError(f"kek: {path} is readable by everybody; run `chmod 600 {path}`")
-        self._cipher = AESGCM(key)
-        self.version = f"file-{sha256(b'kinlink kek version' + key).hexdigest()[:16]}"
+        ...
 
     def wrap(self, data_key: bytes) -> bytes:
-        """Encrypt with AES-256-GCM under a random nonce, which stands in front."""
-        nonce = os.urandom(_NONCE_SIZE)
-        return nonce + self._cipher.encrypt(nonce, data_key, self.version.encode())
+        """Encrypt 32 bytes; `wrapping_version` of the answer says under which version.
+
+        Raises:
+            ProviderUnavailableError: it does not answer.
+            KeyStoreError: it refuses; the message says what to do.
+        """
+        ...
 
     def unwrap(self, wrapped: bytes) -> bytes:
-        """Decrypt; see KeyEncryptionKey."""
+        """Decrypt what `wrap` made, under its newest or an older version.
+
+        Raises:
+            OtherKeyError: another key wrapped it.
+            ProviderUnavailableError: it does not answer.
+            KeyStoreError: it was changed, or its version is gone or closed.
+        """
+        ...
+
+
+def open_key_encryption_key(
+    uri: str, folder: Path, *, first_start: bool, previous_uri: str | None = None
+) -> KeyEncryptionKey:
+    """Open the provider that a URI names; a relative path stands for a file in `folder`.
+
+    With `previous_uri`, what that one wrapped is unwrapped as well; nothing is wrapped by it.
+
+    Raises:
+        KeyStoreError: the scheme is unknown, its package is missing, or the key cannot be used.
+    """
+    current = _open(uri, folder, create=first_start)
+    return current if previous_uri is None else _WithPrevious(current, _open(previous_uri, folder, create=False))
+
+
+def warn_of_a_key_in_a_file(uri: str, suite: Suite) -> None:
+    """Log a warning when real identifiers are protected by a key in a file only; at each start."""
+    if uri.startswith("file:") and suite is not Suite.SYNTHETIC:
+        _log.warning(
+            "kek is a file: whoever copies it and the database has every key. It is for development; "
+            "use pkcs11:, vault: or azurekv: and run `kinlink keystore rewrap`",
+            setting="kek",
+        )
+
+
+def framed(version: str, ciphertext: bytes) -> bytes:
+    """Put the version in front of what was wrapped under it."""
+    return version.encode() + b"\n" + ciphertext
+
+
+def unframed(wrapped: bytes) -> tuple[str, bytes]:
+    """Return (version, ciphertext). Raises KeyStoreError when this is not what `framed` made."""
+    version, separator, ciphertext = wrapped.partition(b"\n")
+    try:
+        text = version.decode("ascii")
+    except UnicodeDecodeError:
+        text = ""
+    if not (separator and text and text.isprintable()):
+        refuse_changed()
+    return text, ciphertext
+
+
+def wrapping_version(wrapped: bytes) -> str:
+    """Return the version under which something was wrapped. Raises KeyStoreError as `unframed`."""
+    return unframed(wrapped)[0]
+
+
+def refuse_changed(cause: Exception | None = None) -> NoReturn:
+    """Raise the error of every provider for what does not decrypt."""
+    message = "kek: a wrapped key does not open: it was changed, or its key-encryption key replaced; restore a backup"
+    raise KeyStoreError(message) from cause
+
+
+def refuse_other(wrapped_under: str, own: str) -> NoReturn:
+    """Raise the error of every provider for what another one wrapped."""
+    raise OtherKeyError(
+        f"kek: keys are sealed under another key-encryption key, {wrapped_under}, and this is {own}; "
+        "use that one, or name it in kek_previous"
+    )
+
+
+def _open(uri: str, folder: Path, *, create: bool) -> KeyEncryptionKey:
+    scheme, _, rest = uri.partition(":")
+    if scheme not in _PROVIDERS or not rest:
+        raise KeyStoreError("kek: expected file:<path>, pkcs11:…, vault:https://… or azurekv:https://…")
+    module, name, extra = _PROVIDERS[scheme]
+    try:
+        provider = getattr(import_module(f"pseudonymizer.keystore.{module}"), name)
+    except ImportError as error:
+        raise KeyStoreError(f"kek: {scheme}: needs a package; install {extra}") from error
+    opened: KeyEncryptionKey = provider.open(rest, folder, create=create)
+    return opened
+
+
+class _WithPrevious:
+    """Wraps with one key, unwraps what it or its predecessor wrapped."""
+
+    def __init__(self, current: KeyEncryptionKey, previous: KeyEncryptionKey) -> None:
+        self._current, self._previous = current, previous
+
+    @property
+    def version(self) -> str:
+        return self._current.version
+
+    def wrap(self, data_key: bytes) -> bytes:
+        return self._current.wrap(data_key)
+
+    def unwrap(self, wrapped: bytes) -> bytes:
         try:
-            return self._cipher.decrypt(wrapped[:_NONCE_SIZE], wrapped[_NONCE_SIZE:], self.version.encode())
-        except (InvalidTag, ValueError) as error:
-            raise KeyStoreError(
-                "kek: it does not open the key store; use the one the keys were sealed under"
-            ) from error
-
-
-def _create(path: Path) -> None:
-    """Make the file, whole and synced when it has its name: a start that was cut short can be repeated."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # its owner's only
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(b64encode(os.urandom(_KEY_SIZE)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(part, path)  # fails when another process made it meanwhile
-    finally:
-        Path(part).unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+            return self._current.unwrap(wrapped)
+        except OtherKeyError:
+            return self._previous.unwrap(wrapped)

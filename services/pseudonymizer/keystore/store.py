@@ -40,7 +40,7 @@ from sqlalchemy import (
 from kinlink import ristretto255
 from kinlink.pseudonyms import Kind, Suite
 from pseudonymizer.keyset import Key, KeyName, Keyset, KeyState
-from pseudonymizer.keystore.encryption_keys import KeyEncryptionKey, KeyStoreError
+from pseudonymizer.keystore.encryption_keys import KeyEncryptionKey, KeyStoreError, wrapping_version
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 
@@ -111,12 +111,12 @@ class KeyStore:
             "suite": self._suite.value,
             "state": KeyState.ACTIVE.value,
             "generation": 1,
-            "wrapping_version": self._kek.version,
             "check_value": ristretto255.multiply_base(scalar),
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         data_key, nonce = AESGCM.generate_key(256), os.urandom(_NONCE_SIZE)
         row["wrapped_key"] = self._kek.wrap(data_key)
+        row["wrapping_version"] = wrapping_version(row["wrapped_key"])
         row["sealed"] = nonce + AESGCM(data_key).encrypt(nonce, scalar, _associated(row))
         connection.execute(insert(_keys).values(row))
         entry = AuditEntry("key.create", "", "ok", subject=name.domain, kind=name.kind, key_version=name.version)
@@ -125,8 +125,6 @@ class KeyStore:
 
     def _unseal(self, row: RowMapping) -> Key:
         name = KeyName(row["domain"], Kind(row["kind"]), row["version"])
-        if row["wrapping_version"] != self._kek.version:
-            raise KeyStoreError("kek: the keys were sealed under another key-encryption key; use that one")
         cipher = AESGCM(self._kek.unwrap(row["wrapped_key"]))
         sealed = row["sealed"]
         try:
