@@ -11,8 +11,8 @@ Where nodes lie, and what a leaf says, is not known here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import NamedTuple
 
 HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
@@ -26,7 +26,8 @@ class ProofError(ValueError):
     """A proof does not prove what it is for; `str()` says which."""
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Node:
     """A complete subtree and its hash."""
 
     level: int
@@ -66,8 +67,8 @@ class Frontier:
         """Append a leaf's hash; return the nodes that it completed, the leaf itself first. O(1) amortised."""
         completed = [Node(0, self.size, leaf)]
         while self.size >> completed[-1].level & 1:
-            level, index, right = completed[-1]
-            completed.append(Node(level + 1, index >> 1, node_hash(self._hashes.pop(), right)))
+            right = completed[-1]
+            completed.append(Node(right.level + 1, right.index >> 1, node_hash(self._hashes.pop(), right.hash)))
         self._hashes.append(completed[-1].hash)
         self.size += 1
         return completed
