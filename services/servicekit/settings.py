@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 _WORDS = {"extra_forbidden": "there is no such setting", "missing": "is required"}
@@ -20,6 +20,19 @@ _WORDS = {"extra_forbidden": "there is no such setting", "missing": "is required
 
 class SettingsFileError(Exception):
     """The settings cannot be used; one line per field."""
+
+
+class Witness(BaseModel):
+    """Another kinlink service that signs this log's checkpoints."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    address: str = Field(pattern=r"^[^\s:]+:\d{1,5}$")
+    """host:port."""
+    key: str = Field(min_length=1)
+    """Its verifier key, which `kinlink audit checkpoint --key` names there."""
+    server_name: str = ""
+    """The name that its certificate holds, where it is not the host dialled."""
 
 
 class ServerSettings(BaseSettings):
@@ -41,6 +54,18 @@ class ServerSettings(BaseSettings):
     """Serial numbers and URIs that are refused, one a line; read again when it changes."""
     database_url: SecretStr
     """sqlite:///<path, relative to the file> or postgresql://…"""
+    log_key: Path = Path("log.key")
+    """The Ed25519 key that signs the audit log's checkpoints; made at the first start. PEM, its owner's only."""
+    checkpoint_every_entries: int = Field(default=10_000, ge=1)
+    """A checkpoint is signed and sent to anchors and witnesses after as many entries."""
+    checkpoint_every_s: float = Field(default=300.0, gt=0)
+    """And after as many seconds with any new entry."""
+    anchors: list[str] = []
+    """Second places of checkpoints: `file:<folder>` or `s3://<bucket>/<prefix>`. Real identifiers need one."""
+    witnesses: list[Witness] = []
+    """Other kinlink services that sign this log's checkpoints."""
+    witnessed_logs: list[str] = []
+    """Verifier keys of other services' logs, whose checkpoints this service signs."""
     otlp_endpoint: str = ""
     """Where telemetry goes, for example "http://collector:4317". Empty: nowhere."""
     health_listen: str = ""

@@ -11,14 +11,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from sqlalchemy import BigInteger, Column, Connection, Engine, Integer, MetaData, Table, Text, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from servicekit.audit.entry import AuditEntry
 from servicekit.database import read
 from servicekit.errors import UnavailableError
 from servicekit.identity import CURRENT
@@ -37,22 +38,6 @@ audit_entries = Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One entry. Empty text and 0 mean: does not apply."""
-
-    rpc: str  # "kinlink.linker.v1.IntakeService/Deliver", or the name of an event
-    caller: str  # the certificate's URI; "" when nobody was authenticated
-    outcome: Literal["ok", "refused", "failed"]
-    reason: str = ""  # a stable reason; "" when ok
-    subject: str = ""  # a domain, "from>to", a dataset, a table: what it was done to
-    kind: str = ""  # the pseudonyms' kind
-    key_version: int = 0
-    count: int = 0  # elements, rows or cells
-    grant: str = ""  # the rule that allowed it
-    request_id: str = ""
-
-
 class AuditLog:
     """Appends to one service's log."""
 
@@ -67,7 +52,7 @@ class AuditLog:
         Raises:
             UnavailableError: AUDIT_UNAVAILABLE, the log cannot be written; nothing may be answered.
         """
-        row = {f.name: getattr(entry, f.name) for f in fields(entry)}
+        row = {f.name: getattr(entry, f.name) for f in fields(entry) if f.name != "evidence"}
         row["recorded_at"] = datetime.now(UTC).isoformat(timespec="microseconds")
         statement = insert(audit_entries).values(row)
         try:
@@ -90,10 +75,3 @@ class AuditLog:
         query = select(audit_entries).where(audit_entries.c.entry_id > after).order_by(audit_entries.c.entry_id)
         with read(self._engine) as connection:
             return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
-
-
-def describe(*, subject: str = "", kind: str = "", key_version: int = 0, count: int = 0) -> None:
-    """Add what a handler knows to the entry that the interceptor writes for the current RPC."""
-    call = CURRENT.get(None)
-    if call is not None:
-        call.facts = {"subject": subject, "kind": kind, "key_version": key_version, "count": count}
