@@ -29,7 +29,7 @@ OURS = {
     "kinlink": (),
     "servicekit": ("kinlink.audit", "kinlink.channel", "kinlink.errors"),
     "pseudonymizer": (
-        "kinlink.cpr", "kinlink.pseudonyms", "kinlink.pseudonymizer", "kinlink.ristretto255", "kinlink.types",
+        "kinlink.approvals", "kinlink.change_document", "kinlink.cpr", "kinlink.genesis", "kinlink.pseudonyms", "kinlink.pseudonymizer", "kinlink.ristretto255", "kinlink.types",
         "servicekit",
     ),
     "linker": (
@@ -46,7 +46,10 @@ NEVER_REACHED = {
 }
 # Decisions without I/O, clock, randomness, wire types or the environment.
 PURE = (
+    "kinlink.approvals",
+    "kinlink.change_document",
     "kinlink.cpr",
+    "kinlink.genesis",
     "linker.frames",
     "linker.families",
     "linker.linkage.aliases",
