@@ -10,22 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NoReturn
 
 from kinlink.pseudonyms import Kind
+from pseudonymizer.lifecycle import KeyState
 from servicekit.errors import InvalidError, PreconditionError
-
-
-class KeyState(StrEnum):
-    """The states of a key version, in the words of Tink."""
-
-    PENDING = "pending"
-    ACTIVE = "active"
-    RETIRING = "retiring"
-    DISABLED = "disabled"
-    DESTROYED = "destroyed"
-    COMPROMISED = "compromised"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """The deployment's policy: which suite, which domains, who may do what, how much.
 
 1. Deny by default: what no grant names is refused.
-2. A grant is caller × operation × from × to × kind. A source evaluates in its own domain
-   only. The linker converts only, from sources to a linkage domain: were it able to evaluate,
-   it could guess identifiers. Nothing converts to a source, nothing from linkage to
+2. A grant is caller × operation × from × to × kind. A source evaluates and rekeys in its own domain
+   only. The linker converts, from sources to a linkage domain, and rekeys there: were it able to
+   evaluate, it could guess identifiers. Nothing converts to a source, nothing from linkage to
    linkage. A file that grants otherwise is refused at start, whoever wrote it.
 3. Every caller with a grant has a budget.
 4. Real and synthetic identifiers are never served by one deployment.
+5. The holders of a key line are those who store its pseudonyms: callers that may rekey there, and
+   linkers that may convert from it or to it. A version is destroyed when all of them are done with it.
 
 `policy.example.toml` shows the file. It does not know keys or counts.
 """
@@ -17,10 +19,11 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from kinlink.pseudonyms import Kind, Suite
 from servicekit.errors import DeniedError, InvalidError, PreconditionError
@@ -41,6 +44,7 @@ class Operation(StrEnum):
     EVALUATE = "evaluate"
     PSEUDONYMISE = "pseudonymise"
     CONVERT = "convert"
+    REKEY = "rekey"
 
 
 class _Table(BaseModel):
@@ -56,7 +60,7 @@ class Domain(_Table):
 
 
 class Grant(_Table):
-    """Who may do what, where. `domain` for the two doors; `from` and `to` for conversion."""
+    """Who may do what, where. `from` and `to` for conversion; `domain` for everything else."""
 
     name: str = Field(min_length=1, max_length=100)
     caller: CallerName
@@ -68,13 +72,17 @@ class Grant(_Table):
 
     @model_validator(mode="after")
     def _is_allowed_by_the_rules(self) -> Self:
-        converts = self.operation is Operation.CONVERT
-        if converts != self.caller.startswith("linker/"):
-            raise ValueError("sources evaluate and pseudonymise, the linker converts; nothing else can be granted")
-        if not converts and (self.domain != self.caller or self.sources or self.to):
+        converts, links = self.operation is Operation.CONVERT, self.caller.startswith("linker/")
+        if converts != links and not (links and self.operation is Operation.REKEY):
+            raise ValueError(
+                "sources evaluate, pseudonymise and rekey; the linker converts and rekeys; nothing else can be granted"
+            )
+        if not links and (self.domain != self.caller or self.sources or self.to):
             raise ValueError("a source acts in its own domain: set `domain` to the caller's name, and no from or to")
         if converts and (self.domain or not self.sources or not self.to):
             raise ValueError("a conversion has `from` (a list) and `to`, and no domain")
+        if links and not converts and (not (self.domain or "").startswith("linkage/") or self.sources or self.to):
+            raise ValueError("a linker rekeys in a linkage domain: set `domain` to it, and no from or to")
         if any(not source.startswith("source/") for source in self.sources):
             raise ValueError("a conversion goes from source domains")
         if self.to and not self.to.startswith("linkage/"):
@@ -88,6 +96,13 @@ class Grant(_Table):
                 yield Route(self.caller, self.operation, source, self.to or "", kind)
 
 
+class Rotation(_Table):
+    """How keys age. What it asks for is shown, not enforced."""
+
+    rotate_after_days: int = Field(default=0, ge=0)
+    backups_kept_days: int = Field(default=0, ge=0)
+
+
 class BudgetLimit(_Table):
     """How many elements a caller may send."""
 
@@ -98,7 +113,7 @@ class BudgetLimit(_Table):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One permission: caller × operation × from × to × kind; `target` is empty for the two doors."""
+    """One permission: caller × operation × from × to × kind; `target` is empty but for conversion."""
 
     caller: str
     operation: Operation
@@ -114,17 +129,22 @@ class Policy(_Table):
     domains: tuple[Domain, ...] = Field(alias="domain", min_length=1)
     grants: tuple[Grant, ...] = Field(default=(), alias="grant")
     budgets: tuple[BudgetLimit, ...] = Field(default=(), alias="budget")
+    rotation: Rotation = Rotation()
+    _digest: bytes = PrivateAttr(default=b"")
 
     @classmethod
     def load(cls, path: Path) -> Policy:
         """Read a policy. Raises PolicyError when the file is unreadable or breaks a rule."""
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            content = path.read_bytes()
+            policy = cls.model_validate(tomllib.loads(content.decode("utf-8")))
         except ValidationError as error:
             lines = [f"  {'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}" for e in error.errors()]
             raise PolicyError("\n".join([f"{path}:", *lines])) from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise PolicyError(f"{path}: cannot be read as TOML") from error
+        policy._digest = sha256(content).digest()
+        return policy
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -136,7 +156,11 @@ class Policy(_Table):
         if len(self._limits) != len(self.budgets):
             raise ValueError("budget: a caller stands twice")
         seen: set[Route] = set()
+        linked = {(route.caller, route.target) for grant in self.grants for route in grant.routes() if route.target}
         for grant in self.grants:
+            rekeys = grant.operation is Operation.REKEY and grant.caller.startswith("linker/")
+            if rekeys and (grant.caller, grant.domain) not in linked:
+                raise ValueError(f"grant {grant.name!r}: {grant.caller} converts nothing to {grant.domain}")
             if grant.caller not in self._limits:
                 raise ValueError(f"grant {grant.name!r}: {grant.caller} has no budget")
             for route in grant.routes():
@@ -154,6 +178,11 @@ class Policy(_Table):
         return self.suites[0]
 
     @property
+    def digest(self) -> bytes:
+        """SHA-256 of the file, or of the content where there was none."""
+        return self._digest or sha256(self.model_dump_json(by_alias=True).encode()).digest()
+
+    @property
     def _limits(self) -> dict[str, BudgetLimit]:
         return {budget.caller: budget for budget in self.budgets}
 
@@ -166,6 +195,20 @@ class Policy(_Table):
     def budget(self, caller: str) -> BudgetLimit:
         """Return the budget of a caller that has a grant."""
         return self._limits[caller]
+
+    def holders(self, domain: str, kind: Kind) -> tuple[str, ...]:
+        """Return who may store pseudonyms of a key line, "<role>/<name>", sorted."""
+        routes = (route for grant in self.grants for route in grant.routes() if route.kind is kind)
+        return tuple(
+            sorted(
+                {
+                    route.caller
+                    for route in routes
+                    if (route.operation is Operation.REKEY and route.source == domain)
+                    or (route.operation is Operation.CONVERT and domain in (route.source, route.target))
+                }
+            )
+        )
 
     def knows(self, domain: str) -> bool:
         """Say whether the domain is declared, and so may stand in a log."""

@@ -14,8 +14,9 @@ from sqlalchemy import Engine, text
 from kinlink import ristretto255
 from kinlink.pseudonyms import Kind, Suite
 from pseudonymizer.doors import Doors
-from pseudonymizer.keyset import Key, KeyName, Keyset, KeyState
+from pseudonymizer.keyset import Key, KeyName, Keyset
 from pseudonymizer.ledger import Ledger
+from pseudonymizer.lifecycle import KeyState
 from pseudonymizer.policy import Policy
 from servicekit import database
 from servicekit.audit import AuditLog

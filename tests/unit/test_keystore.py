@@ -10,9 +10,10 @@ from sqlalchemy.exc import IntegrityError
 
 from kinlink import ristretto255
 from kinlink.pseudonyms import Kind, Suite
-from pseudonymizer.keyset import Key, KeyName, Keyset, KeyState
+from pseudonymizer.keyset import Key, KeyName, Keyset
 from pseudonymizer.keystore.encryption_keys import KeyStoreError, open_key_encryption_key
 from pseudonymizer.keystore.store import KeyStore, is_empty
+from pseudonymizer.lifecycle import KeyState
 from servicekit import database
 from servicekit.audit import AuditLog
 from servicekit.errors import InvalidError, PreconditionError

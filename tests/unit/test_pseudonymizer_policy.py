@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,11 @@ def _is_allowed(policy: Policy, route: Route) -> bool:
         ({**_CONVERSION, "caller": "linker/other"}, "no budget"),
         ({**_CONVERSION, "caller": "consumer/analyse"}, "grant.3.caller"),
         ({**_CONVERSION, "kinds": ["cpr"]}, "granted already"),
-        ({**_CONVERSION, "operation": "rekey"}, "operation"),
+        ({**_CONVERSION, "operation": "rekey"}, "rekeys in a linkage domain"),
+        ({"caller": "linker/familie", "operation": "rekey", "domain": "source/prisme"}, "rekeys in a linkage domain"),
+        ({"caller": "linker/familie", "operation": "rekey", "domain": "linkage/andet"}, "converts nothing to"),
+        ({"caller": "source/prisme", "operation": "rekey", "domain": "source/folkeregister"}, "own domain"),
+        ({"caller": "source/prisme", "operation": "rekey", "domain": "linkage/familie"}, "own domain"),
         ({**_CONVERSION, "extra": 1}, "extra"),
     ],
 )
@@ -116,6 +121,28 @@ def test_the_example_is_a_policy_and_opens_one_plain_door() -> None:
     policy = Policy.load(Path(next(iter(pseudonymizer.__path__))) / "policy.example.toml")
     assert policy.authorise(Route("source/prisme", Operation.PSEUDONYMISE, "source/prisme", "", Kind.CPR))
     assert len(list(policy.key_lines())) == 7
+    assert (policy.rotation.rotate_after_days, policy.rotation.backups_kept_days) == (730, 35)
+
+
+def test_holders_are_who_stores_pseudonyms_of_a_line(tmp_path: Path) -> None:
+    rekeys = [
+        {"name": f"{c} rekeys", "caller": c, "operation": "rekey", "domain": d, "kinds": ["cpr"]}
+        for c, d in (("source/prisme", "source/prisme"), ("linker/familie", "linkage/familie"))
+    ]
+    policy = _policy(tmp_path, grant=[_CONVERSION, *rekeys])
+    assert policy.holders("source/prisme", Kind.CPR) == ("linker/familie", "source/prisme")
+    assert policy.holders("source/folkeregister", Kind.CPR) == ("linker/familie",)
+    assert policy.holders("linkage/familie", Kind.CPR) == ("linker/familie",)
+    assert policy.holders("linkage/familie", Kind.ADDRESS) == ()
+    assert _policy(tmp_path).holders("linkage/familie", Kind.CPR) == ("linker/familie",)
+
+
+def test_the_digest_is_the_files(tmp_path: Path) -> None:
+    first = _policy(tmp_path)
+    assert first.digest == sha256((tmp_path / "policy.toml").read_bytes()).digest()
+    (tmp_path / "policy.toml").write_text((tmp_path / "policy.toml").read_text() + "# said\n")
+    assert Policy.load(tmp_path / "policy.toml").digest != first.digest
+    assert Policy.model_validate({"domain": [{"name": "source/prisme", "kinds": ["cpr"]}]}).digest != first.digest
 
 
 def test_unreadable_and_unfit_files_are_said_clearly(tmp_path: Path) -> None:

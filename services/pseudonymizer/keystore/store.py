@@ -39,8 +39,9 @@ from sqlalchemy import (
 
 from kinlink import ristretto255
 from kinlink.pseudonyms import Kind, Suite
-from pseudonymizer.keyset import Key, KeyName, Keyset, KeyState
+from pseudonymizer.keyset import Key, KeyName, Keyset
 from pseudonymizer.keystore.encryption_keys import KeyEncryptionKey, KeyStoreError, wrapping_version
+from pseudonymizer.lifecycle import KeyState
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 
