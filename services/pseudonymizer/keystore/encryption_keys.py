@@ -46,7 +46,7 @@ class KeyEncryptionKey(Protocol):
 
     @property
     def version(self) -> str:
-        """Name the version that `wrap` uses now: unique to the key, public, one line, at most 200 characters.
+        """Name the version that `wrap` uses now: unique to the key, public, one line.
 
         Raises:
             KeyStoreError: as `wrap`.
