@@ -31,6 +31,7 @@ def policy(
         for says, operation, names, only in (
             ("evaluates", "evaluate", sources, None),
             ("uses the plain door", "pseudonymise", plain_door, ["cpr"]),
+            ("rekeys", "rekey", sources, None),
         )
         for name in names
         for of_kinds in (only or kinds[name],)
@@ -46,11 +47,15 @@ def policy(
         }
         for kind in linked
     ]
+    grants.append(
+        {"name": f"{purpose} rekeys", "caller": linker, "operation": "rekey", "domain": linkage, "kinds": linked}
+    )
     ample = dict.fromkeys((*(f"source/{name}" for name in sources), linker), 20000000)
     return {
         "suites": ["synthetic"],
         "domain": [*domains, {"name": linkage, "kinds": linked}],
         "grant": grants,
+        "rotation": {"rotate_after_days": 730, "backups_kept_days": 35},
         "budget": [
             {"caller": caller, "per_day": per_day, "per_year": 1_000_000_000}
             for caller, per_day in (ample | dict(budget_per_day or {})).items()

@@ -6,6 +6,8 @@ key-encryption key, SQLite and local Delta tables.
 
     folder/
       certs/            a development CA and a certificate for each party
+      approvals/        the keys with which people sign changes
+      anchors/          checkpoints of both logs, and generations of the keys
       pseudonymizer/    settings, policy, keys, state
       linker/           settings, state, tables
       clients/<role>-<name>/kinlink.toml
@@ -30,7 +32,10 @@ from typing import IO, Self
 import tomli_w
 
 from examples.policy import policy
+from kinlink.approval_keys import new_key, public_bytes, read_key, write_key
+from kinlink.change_document import Signer, SignerRole
 from kinlink.dev_certificates import make_certificates
+from kinlink.genesis import file_of
 
 REGISTER = "folkeregister"
 SOURCES = (
@@ -107,6 +112,7 @@ class Stack:
         certificates = self.folder / "certs"
         if not (certificates / "ca.pem").exists():
             make_certificates(certificates, PARTIES, days=7, trust_domain="kinlink.test")
+        self._enrol()
         for service in SERVICES:
             (self.folder / service).mkdir(parents=True, exist_ok=True)
         rules = policy(SOURCES, REGISTER, PURPOSE, plain_door=self.plain_door, budget_per_day=self.budget_per_day)
@@ -162,6 +168,10 @@ class Stack:
         """Return the kinlink.toml of a party, for example "source/prisme"."""
         return self.folder / "clients" / party.replace("/", "-") / "kinlink.toml"
 
+    def approval_key(self, party: str) -> Path:
+        """Return the file of a person's signing key, for example of "reviewer/revision"."""
+        return self.folder / "approvals" / f"{party.replace('/', '-')}.key"
+
     def command(self, *arguments: str | Path) -> list[str]:
         """Return the command line of `kinlink`."""
         return [sys.executable, "-m", "kinlink.cli", *map(str, arguments)]
@@ -184,6 +194,20 @@ class Stack:
             env=self.environment(party),
         )
 
+    def _enrol(self) -> None:
+        """Make people's keys, and the genesis file that names them."""
+        signers = []
+        for party in PEOPLE:
+            path = self.approval_key(party)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                write_key(path, new_key())
+            key = public_bytes(read_key(path, lambda: ""))
+            signers.append(Signer(party, SignerRole(party.partition("/")[0]), key))
+        genesis = self.folder / "pseudonymizer/genesis.toml"
+        genesis.parent.mkdir(parents=True, exist_ok=True)
+        genesis.write_text(file_of(signers), encoding="utf-8")
+
     def _server(self, service: str, listen: str) -> dict[str, object]:
         return {
             "listen": listen,
@@ -192,6 +216,7 @@ class Stack:
             "ca": "../certs/ca.pem",
             "trust_domain": "kinlink.test",
             "database_url": "sqlite:///state.db",
+            "anchors": ["file:../anchors"],
             **self.settings.get(service, {}),
         }
 
