@@ -221,7 +221,12 @@ class Stack:
         }
 
     def _pseudonymizer(self, listen: str) -> dict[str, object]:
-        return {**self._server("pseudonymizer", listen), "policy": "policy.toml", "kek": "file:kek.key"}
+        return {
+            **self._server("pseudonymizer", listen),
+            "policy": "policy.toml",
+            "genesis": "genesis.toml",
+            "kek": "file:kek.key",
+        }
 
     def _linker(self, listen: str) -> dict[str, object]:
         return {

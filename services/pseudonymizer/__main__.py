@@ -14,6 +14,7 @@ from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import (
     add_KeyAdministrationServiceServicer_to_server,
 )
 from kinlink.pseudonymizer.v1.pseudonymisation_service_pb2_grpc import add_PseudonymisationServiceServicer_to_server
+from pseudonymizer import genesis
 from pseudonymizer.doors import SERVICE, Doors
 from pseudonymizer.grpc_api import PseudonymisationApi
 from pseudonymizer.keystore.encryption_keys import KeyStoreError, open_key_encryption_key
@@ -30,6 +31,7 @@ from servicekit.startup import one_message
 _ADMINISTRATION = "kinlink.pseudonymizer.v1.KeyAdministrationService"
 _STARTUP_ERRORS = (
     AccessTableError,
+    genesis.GenesisFileError,
     KeyStoreError,
     PolicyError,
     ristretto255.LibsodiumError,
@@ -44,6 +46,10 @@ def serve(config: Path) -> None:
         _serve(config)
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 def _serve(config: Path) -> None:
     settings = PseudonymizerSettings.load(config)
     policy = Policy.load(settings.policy)
@@ -52,9 +58,10 @@ def _serve(config: Path) -> None:
     engine = database.engine(settings.database_url)
     database.migrate(engine, "pseudonymizer")
     audit = AuditLog(engine)
+    genesis.begin(settings.genesis, engine, audit, _now)
     kek = open_key_encryption_key(settings.kek, config.parent, first_start=is_empty(engine))
     keyset = KeyStore(engine, kek, policy.suite, audit).open(policy.key_lines())
-    ledger = Ledger(engine, audit, lambda: datetime.now(UTC).date())
+    ledger = Ledger(engine, audit, lambda: _now().date())
     with ristretto255.new_pool() as pool:
         api = PseudonymisationApi(Doors(policy, keyset, ledger, pool, settings.max_batch_elements))
 

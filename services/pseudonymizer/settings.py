@@ -14,6 +14,8 @@ class PseudonymizerSettings(ServerSettings):
 
     policy: Path
     """The policy file, see `policy.example.toml`."""
+    genesis: Path
+    """Who may sign changes of keys to begin with; the same file for ever. See `kinlink approvals enrol`."""
     kek: str
     """Where the key-encryption key is: `file:<path>`."""
     max_batch_elements: int = Field(default=32_768, ge=1)
