@@ -105,6 +105,40 @@ def exchange(
     return b"".join(out), key
 
 
+def carry(
+    call: Callable[[Iterator[Request]], Iterable[AnswerT]],
+    elements: bytes,
+    *,
+    request: Callable[[bytes, int], Request],
+    key_of: Callable[[AnswerT], types_pb2.KeyRef],
+    wanted: types_pb2.KeyRef,
+    batch_size: int,
+    progress: Progress,
+) -> tuple[bytes, types_pb2.KeyRef]:
+    """Exchange stored pseudonyms, 32·n bytes, for the same under another key: in the order given, and that key.
+
+    Repeats are sent once, in random order. `progress` counts distinct elements. Otherwise as `exchange`.
+    """
+    if not elements:
+        return b"", wanted
+    size = ristretto255.SIZE
+    pieces = [elements[start : start + size] for start in range(0, len(elements), size)]
+    distinct = list(dict.fromkeys(pieces))
+    sent = [distinct[index] for index in shuffled(len(distinct))]
+    with ristretto255.new_pool() as pool:
+        answers, key = exchange(
+            call,
+            (b"".join(batch) for batch in batched(sent, batch_size)),
+            request=request,
+            key_of=key_of,
+            wanted=wanted,
+            pool=pool,
+            progress=lambda done: progress(done, len(sent)),
+        )
+    places = {element: size * place for place, element in enumerate(sent)}
+    return b"".join(answers[places[piece] : places[piece] + size] for piece in pieces), key
+
+
 def batched(items: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
     """Cut a sequence in pieces of `size`, the last one shorter."""
     return (items[start : start + size] for start in range(0, len(items), size))

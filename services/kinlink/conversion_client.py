@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import grpc
 
-from kinlink import ristretto255
-from kinlink.blinding import BATCH_SIZE, Progress, batched, exchange, shuffled, unreported
+from kinlink.blinding import BATCH_SIZE, Progress, carry, unreported
 from kinlink.pseudonymizer.v1 import pseudonymisation_service_pb2 as pb
 from kinlink.pseudonymizer.v1.pseudonymisation_service_pb2_grpc import PseudonymisationServiceStub
 from kinlink.types.v1.types_pb2 import KeyRef
@@ -32,27 +31,18 @@ class ConversionClient:
         `progress` counts distinct elements. Raises KinlinkError when refused or when the
         service is away, ElementError (with an index among the distinct elements) for a bad one.
         """
-        if not elements:
-            return b"", target_key
-        size = ristretto255.SIZE
-        pieces = [elements[start : start + size] for start in range(0, len(elements), size)]
-        distinct = list(dict.fromkeys(pieces))
-        sent = [distinct[index] for index in shuffled(len(distinct))]
 
         def request(blinded: bytes, version: int) -> pb.ConvertRequest:
             target = KeyRef(domain=target_key.domain, kind=target_key.kind, version=version)
             # `from` is a word of Python, so it is set by name
             return pb.ConvertRequest(**{"from": source_key, "to": target}, elements=blinded)
 
-        with ristretto255.new_pool() as pool:
-            answers, key = exchange(
-                self._stub.Convert,
-                (b"".join(batch) for batch in batched(sent, self._batch_size)),
-                request=request,
-                key_of=lambda answer: answer.to,
-                wanted=target_key,
-                pool=pool,
-                progress=lambda done: progress(done, len(sent)),
-            )
-        places = {element: size * place for place, element in enumerate(sent)}
-        return b"".join(answers[places[piece] : places[piece] + size] for piece in pieces), key
+        return carry(
+            self._stub.Convert,
+            elements,
+            request=request,
+            key_of=lambda answer: answer.to,
+            wanted=target_key,
+            batch_size=self._batch_size,
+            progress=progress,
+        )

@@ -143,7 +143,7 @@ class Policy(_Table):
             raise PolicyError("\n".join([f"{path}:", *lines])) from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise PolicyError(f"{path}: cannot be read as TOML") from error
-        policy._digest = sha256(content).digest()
+        policy._digest = sha256(content).digest()  # noqa: SLF001 - its own class
         return policy
 
     @model_validator(mode="after")
