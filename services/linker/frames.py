@@ -29,6 +29,9 @@ IDENTITIES = pl.Schema(
 
 _ORIGIN: dict[str, pl.DataType] = {"source": pl.String(), "delivery_id": pl.String()}
 
+# Key: id. What `pseudonym` and `key_version` become when the rekeying under way switches over.
+REKEYED = pl.Schema({"id": ID, "pseudonym": pl.Binary(), "key_version": pl.UInt32()})
+
 
 def _fact(dataset: datasets.Dataset) -> pl.Schema:
     """Return the dataset's schema with each pseudonym column `x` as `x_id`, and its origin."""

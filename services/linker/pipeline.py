@@ -22,6 +22,7 @@ import polars as pl
 import sqlalchemy as sa
 import structlog
 
+from linker.background import Report
 from linker.disclosure.cells import ContributionError
 from linker.disclosure.gate import protect
 from linker.disclosure.policy import Policy
@@ -33,7 +34,7 @@ from linker.families.residents import residents
 from linker.linkage import register
 from linker.linkage.aliases import resolve
 from linker.linkage.conversion import Converter, convert_all
-from linker.runs import Report, Result
+from linker.runs import Result
 from linker.store.releases import Releases
 from linker.store.runs import Stage
 from linker.store.snapshots import PinnedSnapshot, Snapshots

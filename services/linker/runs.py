@@ -6,27 +6,21 @@
    result of a run, the release and the run's end are one transaction.
 3. After a restart nothing is under way: what was RUNNING is INTERRUPTED. So is a run whose
    end could not be written, when the next one is started.
-4. Progress stands in the database; watchers are woken by it.
-5. A run's work, the pseudonymizer's part included, is in the trace of the call that started it.
 
-It does not know the stages' work: that is the pipeline.
+It does not know the stages' work: that is the pipeline; nor how work goes on in the background.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
 
 import sqlalchemy as sa
-import structlog
-from opentelemetry import context, trace
 
-from kinlink import errors as client_errors
+from linker.background import Background, Report, is_request_id
 from linker.store import runs
 from linker.store.runs import Run, Stage
 from linker.store.state import RunState, now
@@ -37,14 +31,7 @@ from servicekit.errors import (
     InvalidError,
     NotFoundError,
     PreconditionError,
-    ServiceError,
 )
-
-_log = structlog.get_logger(__name__)
-_tracer = trace.get_tracer(__name__)
-_WRITE_EVERY_S = 0.3
-_LOOK_EVERY_S = 1.0
-_STOP_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +44,12 @@ class Result:
     commit: Callable[[sa.Connection], None]
 
 
-Report = Callable[[Stage, int, int], None]
-"""Called with the stage, the steps done and the steps in all; raises when the run must stop."""
-
-
 class Pipeline(Protocol):
     """Does the work of a run."""
 
     def __call__(self, reference_date: date, year: int, report: Report) -> Result:
         """Return the result; what is raised interrupts or fails the run."""
         ...
-
-
-class StoppedError(Exception):
-    """The service is stopping."""
 
 
 class Runs:
@@ -80,9 +59,7 @@ class Runs:
         self._engine = engine
         self._pipeline = pipeline
         self._starting = threading.Lock()
-        self._changed = threading.Condition()
-        self._stopping = threading.Event()
-        self._worker: threading.Thread | None = None
+        self._background = Background("linkage run", self._save)
 
     def open(self) -> None:
         """Note that whatever ran when the service ended was interrupted."""
@@ -92,10 +69,7 @@ class Runs:
 
     def close(self) -> None:
         """Interrupt the run under way, and wait for it a little."""
-        self._stopping.set()
-        worker = self._worker
-        if worker is not None:
-            worker.join(_STOP_WITHIN_S)
+        self._background.close()
 
     def start(self, request_id: str, reference_date: str, year: int) -> Run:
         """Start a run, or resume or return the one of this request.
@@ -109,10 +83,9 @@ class Runs:
         """
         day, year = _check(request_id, reference_date, year)
         with self._starting:
-            if self._stopping.is_set():
-                raise PreconditionError("the service is stopping", "SERVICE_STOPPING")
+            self._background.check_open()
             with self._engine.begin() as connection:
-                if self._worker is None or not self._worker.is_alive():  # it ended and could not write so
+                if self._background.idle:  # it ended and could not write so
                     runs.interrupt_all(connection, "SERVICE_FAILED", "the run's end could not be noted; start it again")
                 run = runs.of_request(connection, request_id)
                 if run is not None and (run.reference_date, run.year) != (day, year):
@@ -130,13 +103,7 @@ class Runs:
                     run_id = run.run_id
                     state = {"state": RunState.RUNNING, "reason": "", "message": "", "done": 0, "total": 0}
                     runs.change(connection, run_id, **state, stage=Stage.CONVERSION, snapshot=None)
-            self._worker = threading.Thread(
-                target=self._traced,
-                args=(context.get_current(), run_id, day, year),
-                name="linkage-run",
-                daemon=True,
-            )
-            self._worker.start()
+            self._background.start(run_id, lambda report: self._work(run_id, day, year, report))
         return self.get(run_id)
 
     def get(self, run_id: str) -> Run:
@@ -157,97 +124,30 @@ class Runs:
         Raises:
             NotFoundError: RUN_UNKNOWN.
         """
-        last: Run | None = None
-        while watching():
-            run = self.get(run_id)
-            if run != last:
-                yield run
-                last = run
-            if run.state != RunState.RUNNING:
-                return
-            with self._changed:
-                self._changed.wait(_LOOK_EVERY_S)
+        yield from self._background.watch(lambda: self.get(run_id), watching)
 
-    def _traced(self, within: context.Context, run_id: str, reference_date: date, year: int) -> None:
-        with _tracer.start_as_current_span("linkage run", within, attributes={"kinlink.run": run_id}):
-            self._work(run_id, reference_date, year)
-
-    def _work(self, run_id: str, reference_date: date, year: int) -> None:
-        log = _log.bind(**{"kinlink.run": run_id})
-        report = _Reporter(self._engine, run_id, self._stopping, self._notify)
-        try:
-            result = self._pipeline(reference_date, year, report)
-            with self._engine.begin() as connection:
-                result.commit(connection)
-                runs.change(
-                    connection,
-                    run_id,
-                    state=RunState.SUCCEEDED,
-                    snapshot=result.snapshot,
-                    coverage=list(result.coverage),
-                    tables=list(result.tables),
-                    ended_at=now(),
-                )
-            log.info("run succeeded")
-        except BaseException as error:  # a panic of polars is no Exception, and ends the run as well
-            state, reason, message = _outcome(error)
-            log.warning("run ended early", reason=reason, exc_info=error)
-            ended_at = now() if state == RunState.FAILED else None
-            with self._engine.begin() as connection:
-                runs.change(connection, run_id, state=state, reason=reason, message=message[:1000], ended_at=ended_at)
-        self._notify()
-
-    def _notify(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
-
-
-class _Reporter:
-    """Writes progress, not more often than a watcher could follow; stops the run when the service stops."""
-
-    def __init__(self, engine: sa.Engine, run_id: str, stopping: threading.Event, notify: Callable[[], None]) -> None:
-        self._engine = engine
-        self._run_id = run_id
-        self._stopping = stopping
-        self._notify = notify
-        self._stage: Stage | None = None
-        self._written_at = 0.0
-
-    def __call__(self, stage: Stage, done: int, total: int) -> None:
-        if self._stopping.is_set():
-            raise StoppedError
-        at = time.monotonic()
-        if stage == self._stage and done < total and at - self._written_at < _WRITE_EVERY_S:
-            return
-        self._stage, self._written_at = stage, at
+    def _work(self, run_id: str, reference_date: date, year: int, report: Report) -> None:
+        result = self._pipeline(reference_date, year, report)
         with self._engine.begin() as connection:
-            runs.change(connection, self._run_id, stage=stage, done=done, total=total)
-        self._notify()
+            result.commit(connection)
+            runs.change(
+                connection,
+                run_id,
+                state=RunState.SUCCEEDED,
+                snapshot=result.snapshot,
+                coverage=list(result.coverage),
+                tables=list(result.tables),
+                ended_at=now(),
+            )
 
-
-def _outcome(error: BaseException) -> tuple[RunState, str, str]:
-    match error:
-        case StoppedError():
-            message = "the service was stopped; start the run again with the same request id"
-            return RunState.INTERRUPTED, "SERVICE_STOPPED", message
-        case client_errors.UnavailableError():
-            return RunState.INTERRUPTED, "PSEUDONYMIZER_UNAVAILABLE", f"the pseudonymizer: {error.message}"
-        case client_errors.LimitError():
-            return RunState.INTERRUPTED, "PSEUDONYMIZER_LIMIT", f"the pseudonymizer: {error.message}"
-        case client_errors.KinlinkError():
-            return RunState.INTERRUPTED, "PSEUDONYMIZER_REFUSED", f"the pseudonymizer: {error.message}"
-        case ServiceError():
-            return RunState.FAILED, error.reason, error.message
-    return RunState.FAILED, "INTERNAL", "the service failed; its operator finds the run's id in the log"
+    def _save(self, run_id: str, **values: Any) -> None:
+        with self._engine.begin() as connection:
+            runs.change(connection, run_id, **values)
 
 
 def _check(request_id: str, reference_date: str, year: int) -> tuple[date, int]:
     violations = []
-    try:
-        known_form = str(uuid.UUID(request_id)) == request_id.lower()  # UUID() takes a URN, braces and any hyphens
-    except ValueError:
-        known_form = False
-    if not known_form:
+    if not is_request_id(request_id):
         violations.append(FieldViolation("request_id", "expected a UUID"))
     try:
         day = date.fromisoformat(reference_date) if len(reference_date) == 10 else date.max

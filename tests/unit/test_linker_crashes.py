@@ -54,10 +54,11 @@ class MortalTables(DeltaTables):
         base: int | None,
         *,
         remove: Sequence[DeliveryKey] = (),
+        replace: bool = False,
         append: pl.LazyFrame | None = None,
     ) -> int:
         self.killer.step()
-        version = super().write(table, base, remove=remove, append=append)
+        version = super().write(table, base, remove=remove, replace=replace, append=append)
         self.killer.step()
         return version
 

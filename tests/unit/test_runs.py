@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from kinlink import errors as client_errors
-from linker.runs import Report, Result, Runs
+from linker.background import Report
+from linker.runs import Result, Runs
 from linker.store import runs as rows
 from linker.store.runs import Run, Stage
 from linker.store.state import RunState
@@ -180,8 +181,8 @@ def test_a_run_whose_end_could_not_be_written_does_not_stand_in_the_way(engine: 
     runs = Runs(engine, ScriptedPipeline(fill, quick))
     asked = request_id()
     runs.start(asked, "2015-01-01", 0)
-    assert runs._worker is not None
-    runs._worker.join(10)
+    assert runs._background._worker is not None
+    runs._background._worker.join(10)
     with engine.begin() as connection:
         connection.execute(sa.text("DROP TRIGGER full"))
     assert ended(runs, runs.start(asked, "2015-01-01", 0)).state == RunState.SUCCEEDED
@@ -203,7 +204,7 @@ def test_one_run_at_a_time_and_closing_interrupts_it(engine: sa.Engine) -> None:
         runs.start(request_id(), "2015-01-01", 0)
     assert (error.value.reason, error.value.metadata) == ("RUN_IN_PROGRESS", {"run_id": first.run_id})
     assert runs.start(first.request_id, "2015-01-01", 0).run_id == first.run_id
-    runs._stopping.set()
+    runs._background._stopping.set()
     go_on.set()
     runs.close()
     run = runs.get(first.run_id)

@@ -8,7 +8,8 @@
 4. All identities of a kind stand under one version of the linkage key: the one that the
    first was converted to, until they are rekeyed.
 5. The pseudonymizer is asked outside the store's lock, so that deliveries go on; a
-   delivery that was replaced or withdrawn meanwhile is left alone.
+   delivery that was replaced or withdrawn meanwhile is left alone, and one whose answer is
+   under a version that the identities left meanwhile is converted again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from kinlink.errors import ConflictError, InputError, RefusedError
 from kinlink.types.v1 import types_pb2
 from linker.frames import FACTS, ID, IDENTITIES, check
 from linker.intake.rows import pseudonyms
-from linker.store import deliveries, tables
+from linker.store import deliveries, rekeyings, tables
 from linker.store.deliveries import Delivery
 from linker.store.snapshots import Change, Snapshots
 from linker.store.state import DeliveryState
@@ -76,15 +77,24 @@ def convert_all(store: Snapshots, converter: Converter, purpose: str, progress: 
         progress(done, total)
 
 
+def standing(identities: pl.LazyFrame) -> dict[str, int]:
+    """Return the version of the linkage key that the identities of each kind stand under."""
+    return dict(identities.group_by("kind").agg(pl.col("key_version").max()).collect().iter_rows())
+
+
 def _convert(store: Snapshots, converter: Converter, purpose: str, delivery: Delivery, progress: Progress) -> None:
+    while not _converted(store, converter, f"linkage/{purpose}", delivery, progress):
+        pass  # the identities were rekeyed meanwhile, which happens once a rotation
+
+
+def _converted(store: Snapshots, converter: Converter, domain: str, delivery: Delivery, progress: Progress) -> bool:
+    """Convert a delivery; return False when the answer is under a version that nothing may stand under any more."""
     name, key = delivery.header.dataset, delivery.key
     quarantine, facts = tables.quarantine(name), tables.facts(name)
     with store.pin() as pinned:
-        identities = pinned.scan(tables.IDENTITIES)
-        versions = dict(identities.group_by("kind").agg(pl.col("key_version").max()).collect().iter_rows())
+        versions = standing(pinned.scan(tables.IDENTITIES))
         targets = {
-            kind: types_pb2.KeyRef(domain=f"linkage/{purpose}", kind=KINDS[kind], version=versions.get(kind, 0))
-            for kind in Kind
+            kind: types_pb2.KeyRef(domain=domain, kind=KINDS[kind], version=versions.get(kind, 0)) for kind in Kind
         }
         converted = _linkage_pseudonyms(
             _rows(pinned.scan(quarantine), delivery), delivery, converter, targets, progress
@@ -92,14 +102,20 @@ def _convert(store: Snapshots, converter: Converter, purpose: str, delivery: Del
     with store.change("conversion") as change:
         with read(store.engine) as connection:
             now = deliveries.get(connection, *key)
+            used = dict(converted.select("kind", "key_version").unique().iter_rows())
+            left = rekeyings.closed(connection, domain, used)
         if now is None or now.state != DeliveryState.ACCEPTED or now.converted_snapshot is not None:
-            return
+            return True
+        versions = standing(change.scan(tables.IDENTITIES))
+        if left or any(versions.get(kind, version) != version for kind, version in used.items()):
+            return False
         mapping = _assign(change, converted)
         change.write(facts, append=_facts(_rows(change.scan(quarantine), delivery), mapping, delivery))
         change.write(quarantine, remove=[key])
         with change.commit() as connection:
             deliveries.convert(connection, key, change.number)
     store.purge([quarantine])
+    return True
 
 
 def _rows(quarantine: pl.LazyFrame, delivery: Delivery) -> pl.LazyFrame:

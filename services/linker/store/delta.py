@@ -24,7 +24,7 @@ from deltalake import ColumnProperties, DeltaTable, WriterProperties, write_delt
 
 from linker import frames
 from linker.store.durable import sync, sync_files
-from linker.store.tables import IDENTITIES, SCHEMAS, DeliveryKey
+from linker.store.tables import SCHEMAS, UNDIVIDED, DeliveryKey
 
 _LOG = "_delta_log"
 _LOG_VERSION = re.compile(r"^(\d{20})\.")
@@ -55,6 +55,7 @@ class DeltaTables:
         base: int | None,
         *,
         remove: Sequence[DeliveryKey] = (),
+        replace: bool = False,
         append: pl.LazyFrame | None = None,
     ) -> int:
         """See `Tables.write`."""
@@ -66,11 +67,13 @@ class DeltaTables:
             delta = DeltaTable.create(
                 uri,
                 _storage_frame(pl.DataFrame(schema=SCHEMAS[table]).lazy()).collect().to_arrow().schema,
-                partition_by=[] if table == IDENTITIES else ["source", "delivery_id"],
+                partition_by=[] if table in UNDIVIDED else ["source", "delivery_id"],
                 configuration=_CONFIGURATION,
                 storage_options=self._options,
             )
-        if remove and base is not None:
+        if replace and base is not None:
+            delta.delete()
+        elif remove and base is not None:
             delta.delete(" OR ".join(f"(source = {_quoted(s)} AND delivery_id = {_quoted(d)})" for s, d in remove))
         if append is not None:
             rows = _storage_frame(frames.check(append, SCHEMAS[table], table))

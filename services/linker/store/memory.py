@@ -25,6 +25,7 @@ class MemoryTables:
         base: int | None,
         *,
         remove: Sequence[DeliveryKey] = (),
+        replace: bool = False,
         append: pl.LazyFrame | None = None,
     ) -> int:
         """See `Tables.write`."""
@@ -32,6 +33,8 @@ class MemoryTables:
         frame = self.scan(table, base).collect()
         for source, delivery_id in remove:
             frame = frame.filter(~((pl.col("source") == source) & (pl.col("delivery_id") == delivery_id)))
+        if replace:
+            frame = frame.clear()
         if append is not None:
             frame = pl.concat([frame, frames.check(append, SCHEMAS[table], table).collect()])
         version = 0 if base is None else base + 1

@@ -68,9 +68,17 @@ class Change:
         """Return the table's rows as this change has left them so far."""
         return self._tables.scan(table, self._versions.get(table))
 
-    def write(self, table: str, *, remove: Sequence[DeliveryKey] = (), append: pl.LazyFrame | None = None) -> None:
+    def write(
+        self,
+        table: str,
+        *,
+        remove: Sequence[DeliveryKey] = (),
+        replace: bool = False,
+        append: pl.LazyFrame | None = None,
+    ) -> None:
         """Write the table's next version; see `Tables.write`. Unseen until `commit`."""
-        self._versions[table] = self._tables.write(table, self._versions.get(table), remove=remove, append=append)
+        base = self._versions.get(table)
+        self._versions[table] = self._tables.write(table, base, remove=remove, replace=replace, append=append)
 
     @contextmanager
     def commit(self) -> Iterator[sa.Connection]:
@@ -149,6 +157,12 @@ class Snapshots:
             with self._pinning:
                 free = [t for t in tables if all(pin.version(t) == current.version(t) for pin in self._pins)]
             return sum(self._tables.purge(table, current.version(table)) for table in free)
+
+    def holds_older(self, tables: Iterable[str]) -> bool:
+        """Say whether a pinned reader keeps rows of these tables on disk that the newest snapshot does not hold."""
+        current = self.current()
+        with self._pinning:
+            return any(pin.version(table) != current.version(table) for pin in self._pins for table in tables)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -1,12 +1,13 @@
-"""The tables of the state database: deliveries, snapshots, runs.
+"""The tables of the state database: deliveries, snapshots, runs, rekeyings.
 
 1. A delivery is known by its source and its id, so one source's ids say nothing
    about another's. It is RECEIVING from its header on; ACCEPTED in the same
    transaction as the snapshot that first holds its rows.
 2. A snapshot names the version of every stored table. Only named versions are
    ever read.
-3. A run belongs to one request id.
-4. Instants are UTC.
+3. A run belongs to one request id, and so does a rekeying.
+4. A row of `rekeyed_keys` says that nothing stands, or may stand, under a key version any more.
+5. Instants are UTC.
 
 It does not know Delta Lake, nor how a table's rows look.
 """
@@ -31,7 +32,7 @@ class DeliveryState(StrEnum):
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
+    """Where a run or a rekeying stands."""
 
     RUNNING = "running"
     INTERRUPTED = "interrupted"
@@ -117,4 +118,38 @@ RUNS = sa.Table(
     sa.Column("tables", sa.JSON, nullable=False),  # [{table_id, release_id, outcome}]
     sa.Column("started_at", Instant, nullable=False),
     sa.Column("ended_at", Instant),
+)
+
+REKEYINGS = sa.Table(
+    "rekeyings",
+    METADATA,
+    sa.Column("rekeying_id", sa.String(36), primary_key=True),
+    sa.Column("request_id", sa.String(36), nullable=False, unique=True),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("stage", sa.String(12), nullable=False),
+    sa.Column("done", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.String(60), nullable=False),
+    sa.Column("message", sa.String(1000), nullable=False),
+    sa.Column("snapshot", sa.BigInteger),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("ended_at", Instant),
+)
+
+REKEYED_KEYS = sa.Table(
+    "rekeyed_keys",
+    METADATA,
+    sa.Column("domain", sa.String(100), primary_key=True),
+    sa.Column("kind", sa.String(12), primary_key=True),
+    sa.Column("from_version", sa.Integer, primary_key=True),
+    sa.Column("to_domain", sa.String(100), nullable=False),
+    sa.Column("to_version", sa.Integer, nullable=False),  # 0: nothing was ever held
+    sa.Column("rekeying_id", sa.String(36), sa.ForeignKey("rekeyings.rekeying_id"), nullable=False),
+    sa.Column("held", sa.BigInteger, nullable=False),
+    sa.Column("converted", sa.BigInteger, nullable=False),
+    sa.Column("sample_from", sa.LargeBinary, nullable=False),  # blinded; empty once attested
+    sa.Column("sample_to", sa.LargeBinary, nullable=False),
+    sa.Column("sample_size", sa.Integer, nullable=False),
+    sa.Column("closed_at", Instant, nullable=False),
+    sa.Column("attested_at", Instant),
 )

@@ -2,7 +2,7 @@
 
 1. `quarantine/<dataset>` holds delivered rows under source pseudonyms until they
    are converted; `facts/<dataset>` holds them under dense ids; `identities` holds
-   the pseudonym of each id.
+   the pseudonym of each id, and `identities_rekeyed` the next one while a key is replaced.
 2. Quarantine and facts are divided by (source, delivery_id), so that a delivery
    is taken out by dropping its files, without reading a row.
 3. A write makes a new version on top of a version that the caller names; whatever
@@ -27,6 +27,7 @@ DeliveryKey = tuple[str, str]
 """Source and delivery id."""
 
 IDENTITIES: Final = "identities"
+REKEYED: Final = "identities_rekeyed"
 
 
 def quarantine(dataset: str) -> str:
@@ -45,7 +46,10 @@ SCHEMAS: Final[Mapping[str, pl.Schema]] = {
     **{quarantine(name): pl.Schema({**dataset.schema, **_ORIGIN}) for name, dataset in datasets.DATASETS.items()},
     **{facts(name): schema for name, schema in frames.FACTS.items()},
     IDENTITIES: frames.IDENTITIES,
+    REKEYED: frames.REKEYED,
 }
+UNDIVIDED: Final = frozenset({IDENTITIES, REKEYED})
+"""The tables that are not divided by delivery."""
 
 
 class Tables(Protocol):
@@ -57,10 +61,12 @@ class Tables(Protocol):
         base: int | None,
         *,
         remove: Sequence[DeliveryKey] = (),
+        replace: bool = False,
         append: pl.LazyFrame | None = None,
     ) -> int:
         """Make a durable version: `base` without the deliveries `remove`, with the rows `append`.
 
+        With `replace` it holds the rows `append` alone, which may be made from `base`.
         `base` None means an empty table. Rows have no order. Any version after `base` is
         discarded first; so one writer at a time, on the version that the snapshot names.
         Returns the new version. Removal is by (source, delivery_id), before the append.
