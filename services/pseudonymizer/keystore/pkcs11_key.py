@@ -78,8 +78,9 @@ class TokenKey:
     def open(cls, rest: str, folder: Path, *, create: bool) -> Self:  # noqa: ARG003 - keys are made in the token
         """Open what follows the scheme; see `open_key_encryption_key`."""
         parts = _parse(rest)
-        named = _named(parts)
-        return cls(named, folder / parts["module-path"], folder / parts["pin-source"].removeprefix("file:"))
+        if not {"module-path", "pin-source"} <= parts.keys():
+            raise KeyStoreError(_EXPECTED)
+        return cls(_named(parts), folder / parts["module-path"], folder / parts["pin-source"].removeprefix("file:"))
 
     def __init__(self, named: _Object, module: Path, pin: Path) -> None:
         """Check that the key is there and fit.
@@ -133,7 +134,7 @@ class TokenKey:
         """Yield the key, logged in; every error of the token becomes ours."""
         try:
             with _one_at_a_time, self._session() as session:
-                yield session.get_key(ObjectClass.SECRET_KEY, KeyType.AES, label=named.label, id=named.id)
+                yield _only(session, named)
         except PKCS11Error as error:
             _refuse(error, named)
 
@@ -147,6 +148,18 @@ class TokenKey:
         except (RuntimeError, OSError) as error:
             raise KeyStoreError(f"kek: the library {self._module} cannot be loaded; see module-path") from error
         return library.get_token(token_label=self._named.token).open(user_pin=pin)
+
+
+def _only(session: Session, named: _Object) -> Any:
+    wanted: dict[Attribute, Any] = {
+        Attribute.CLASS: ObjectClass.SECRET_KEY,
+        Attribute.KEY_TYPE: KeyType.AES,
+        Attribute.LABEL: named.label,
+    }
+    found = list(session.get_objects(wanted if named.id is None else {**wanted, Attribute.ID: named.id}))
+    if len(found) != 1:
+        raise pkcs11.MultipleObjectsReturned if found else pkcs11.NoSuchKey
+    return found[0]
 
 
 def _refuse(error: PKCS11Error, named: _Object) -> NoReturn:
@@ -180,8 +193,6 @@ def _parse(rest: str) -> dict[str, str]:
             raise KeyStoreError(_EXPECTED)
         parts[name] = value if name == "id" else unquote_to_bytes(value).decode("utf-8", "replace")
     if parts.get("type", "secret-key") != "secret-key":
-        raise KeyStoreError(_EXPECTED)
-    if query and not {"module-path", "pin-source"} <= parts.keys():
         raise KeyStoreError(_EXPECTED)
     return parts
 
