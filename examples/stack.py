@@ -65,7 +65,6 @@ PARTIES = (
     "service/linker",
 )
 SERVICES = ("pseudonymizer", "linker")
-_KEYS = {"policy": "policy.toml", "genesis": "genesis.toml", "kek": "file:kek.key"}
 READY_WITHIN_S = 90.0
 
 
