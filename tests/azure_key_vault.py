@@ -151,7 +151,7 @@ def key_vault(folder: Path) -> Iterator[FakeKeyVault]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("HTTPS_PROXY", address)

@@ -169,7 +169,7 @@ class OpenBao:
         self.client.secrets.transit.update_key_configuration("kek", mount_point=self.mount, min_decryption_version=2)
 
     def unavailable(self) -> None:
-        self._process.terminate()
+        self._process.kill()
         self._process.wait()
 
 
@@ -189,7 +189,7 @@ def openbao(folder: Path, mount: str = "transit") -> Iterator[OpenBao]:
         _wait_for(hvac.Client(url=address), process, folder / "bao.log")
         yield OpenBao(folder, address, token, process, mount)
     finally:
-        process.terminate()
+        process.kill()
         process.wait()
 
 
