@@ -26,6 +26,7 @@ from linker.store.snapshots import Snapshots
 from linker.store.state import DELIVERIES, RUNS, SNAPSHOTS, DeliveryState
 from linker.store.tables import IDENTITIES, SCHEMAS, facts, quarantine
 from servicekit import database
+from servicekit.audit import AuditLog
 
 
 @contextmanager
@@ -128,10 +129,11 @@ def ledger(folder: Path, answered: Mapping[str, int]) -> list[str]:
     `answered`: elements by caller ("source/ky") that clients were given.
     """
     found = []
-    query = """SELECT caller, sum(count) FROM audit_entries
-               WHERE outcome = 'ok' AND rpc LIKE '%PseudonymisationService/%' GROUP BY caller"""
+    noted = Counter[str]()
     with copied(folder) as engine, database.read(engine) as connection:
-        noted = {uri.partition("kinlink.test/")[2]: n for uri, n in connection.exec_driver_sql(query)}
+        for entry in AuditLog(engine).entries(limit=1_000_000):
+            if entry["outcome"] == "ok" and "PseudonymisationService/" in entry["rpc"]:
+                noted[entry["caller"].partition("kinlink.test/")[2]] += entry["count"]
         rows = connection.exec_driver_sql("SELECT caller, elements FROM budget_use WHERE length(period) = 4")
         used = {caller: n for caller, n in rows}  # noqa: C416 - a result is no mapping
     for caller in sorted(used.keys() | noted.keys() | answered.keys()):
@@ -143,11 +145,11 @@ def ledger(folder: Path, answered: Mapping[str, int]) -> list[str]:
 
 def unrecorded(folder: Path) -> list[str]:
     """Say where a linker's audit log differs from what was accepted and from the runs that succeeded."""
-    query = "SELECT rpc, subject FROM audit_entries WHERE rpc IN ('delivery accepted', 'linkage run')"
     with copied(folder) as engine, database.read(engine) as connection:
         noted = Counter(
-            subject.rpartition("/")[2] if rpc == "delivery accepted" else rpc
-            for rpc, subject in connection.exec_driver_sql(query)
+            entry["subject"].rpartition("/")[2] if entry["rpc"] == "delivery accepted" else entry["rpc"]
+            for entry in AuditLog(engine).entries(limit=1_000_000)
+            if entry["rpc"] in {"delivery accepted", "linkage run"}
         )
         accepted = connection.execute(sa.select(DELIVERIES.c.delivery_id).where(DELIVERIES.c.accepted_at.is_not(None)))
         happened = Counter(accepted.scalars())

@@ -57,7 +57,7 @@ def refused(channel: grpc.Channel, rpc: str, *messages: Any) -> KinlinkError:
     return from_rpc_error(caught.value)  # type: ignore[return-value]
 
 
-def audited(stack: Stack, service: str, after: int = 0) -> list[dict[str, Any]]:
+def audited(stack: Stack, service: str, after: int = -1) -> list[dict[str, Any]]:
     engine = database.engine(f"sqlite:///{stack.folder / service / 'state.db'}")
     try:
         return AuditLog(engine).entries(after, limit=100_000)

@@ -115,7 +115,7 @@ def test_every_certificate_on_every_rpc_of_both_running_services(town: Town) -> 
     for service in SERVICES:
         methods = reflected(town.stack, service)
         assert {name.partition(".")[0] for name in methods} >= {"kinlink", "grpc"}
-        before = audited(town.stack, service)[-1]["entry_id"]
+        before = audited(town.stack, service)[-1]["index"]
         denied: Counter[tuple[str, str]] = Counter()
         for party, role in PARTIES.items():
             with dial(town.stack, service, party) as channel:

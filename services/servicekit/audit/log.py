@@ -1,77 +1,137 @@
-"""The audit log: who did what to which domain or table, how much, with what outcome.
+"""Appends to a service's log, and reads it.
 
-1. Entries are appended and read, never changed: triggers in the database
-   refuse update, delete and truncate.
-2. No entry, no answer: a log that cannot be written raises AUDIT_UNAVAILABLE,
-   and `on_failure` lets the server turn its health.
-3. An entry holds names, counts and reasons; never an identifier, an element or
-   a value of a request.
+1. An entry, its hashes and the new head are one transaction, with the work where it has one.
+   The head is locked until that ends, so indices are dense and in the order of commits, however
+   many replicas write: append last.
+2. Entries are appended and read, never changed: triggers in the database refuse it. That keeps
+   mistakes out; that nobody who owns the database did is what the tree is for.
+3. No entry, no answer: a log that cannot be written raises AUDIT_UNAVAILABLE with the cause, and
+   stays `failing` until an entry was written again. A log that is found changed stays broken.
+4. Time does not go back: an entry is never older than the one before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import structlog
-from sqlalchemy import BigInteger, Column, Connection, Engine, Integer, MetaData, Table, Text, insert, select
+from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from servicekit.audit.entry import AuditEntry
+from kinlink.audit import merkle
+from kinlink.audit.entry import Entry, canonical, instant, parse
+from servicekit.audit import tables
+from servicekit.audit.causes import cause_of
+from servicekit.audit.entry import AuditEntry, content
 from servicekit.database import read
 from servicekit.errors import UnavailableError
 from servicekit.identity import CURRENT
 
 _log = structlog.get_logger(__name__)
-
-audit_entries = Table(
-    "audit_entries",
-    MetaData(),
-    Column("entry_id", BigInteger, primary_key=True),
-    Column("recorded_at", Text),  # UTC, ISO 8601: the same bytes in every database
-    *(Column(name, Text) for name in ("rpc", "caller", "outcome", "reason", "subject", "kind")),
-    Column("key_version", Integer),
-    Column("count", BigInteger),
-    *(Column(name, Text) for name in ("grant", "request_id")),
-)
+_INSERT: Final = insert(tables.entries)
+_MOVE: Final = update(tables.head)
 
 
 class AuditLog:
-    """Appends to one service's log."""
+    """One service's log."""
 
     def __init__(self, engine: Engine, on_failure: Callable[[], None] = lambda: None) -> None:
         """Write to `engine`, whose tables are migrated; call `on_failure` when that does not succeed."""
         self._engine = engine
         self.on_failure = on_failure
+        self.on_append: Callable[[], None] = lambda: None
+        self._failing = ""
+        self._broken = ""
+
+    @property
+    def failing(self) -> str:
+        """Why the log cannot be written; "" while it can."""
+        return self._broken or self._failing
+
+    def check(self) -> None:
+        """Raise what `append` would, while the log is known to be failing."""
+        if self.failing:
+            raise _unavailable(self.failing)
+
+    def fail_for_good(self, cause: str) -> None:
+        """Take no more entries: the log is not what it was. Until the service is started again."""
+        _log.error("the audit log is not to be trusted", cause=cause)
+        self._broken = cause
+        self.on_failure()
 
     def append(self, entry: AuditEntry, connection: Connection | None = None) -> int:
-        """Append and return the entry's id; with a connection, as part of its transaction.
+        """Append and return the entry's index; with a connection, as part of its transaction.
 
         Raises:
             UnavailableError: AUDIT_UNAVAILABLE, the log cannot be written; nothing may be answered.
+            ValueError: the entry is none (see `entry.content`).
         """
-        row = {f.name: getattr(entry, f.name) for f in fields(entry) if f.name != "evidence"}
-        row["recorded_at"] = datetime.now(UTC).isoformat(timespec="microseconds")
-        statement = insert(audit_entries).values(row)
+        if self._broken:
+            raise _unavailable(self._broken)
+        told = content(entry)
         try:
             if connection is not None:
-                key = connection.execute(statement).inserted_primary_key
+                index = _append(told, connection)
             else:
                 with self._engine.begin() as own:
-                    key = own.execute(statement).inserted_primary_key
+                    index = _append(told, own)
+                self._failing = ""
         except SQLAlchemyError as error:
-            _log.error("audit log cannot be written", error=type(error).__name__)
+            self._failing = cause_of(error)
+            _log.error("audit log cannot be written", cause=self._failing, error=type(error).__name__)
             self.on_failure()
-            raise UnavailableError("the audit log cannot be written; try again later", "AUDIT_UNAVAILABLE") from error
+            raise _unavailable(self._failing) from error
         call = CURRENT.get(None)
         if call is not None and connection is None and entry.outcome != "ok":
             call.refusal_recorded = True
-        return int(key[0]) if key else 0
+        self.on_append()
+        return index
 
-    def entries(self, after: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
-        """Return up to `limit` entries with an id above `after`, in order."""
-        query = select(audit_entries).where(audit_entries.c.entry_id > after).order_by(audit_entries.c.entry_id)
+    def size(self) -> int:
+        """Return how many entries there are."""
         with read(self._engine) as connection:
-            return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
+            return int(connection.execute(tables.READ_HEAD).one().size)
+
+    def stored(self, start: int, end: int, page: int = 1000) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Yield (canonical bytes, leaf hash as stored) of the entries from `start` until before `end`, by the page."""
+        rows = tables.entries
+        while start < end:
+            query = select(rows.c.entry, rows.c.hashes).where(rows.c.entry_index >= start, rows.c.entry_index < end)
+            with read(self._engine) as connection:
+                found = connection.execute(query.order_by(rows.c.entry_index).limit(page)).all()
+            if not found:
+                return
+            yield [(bytes(row.entry), bytes(row.hashes[: merkle.HASH_BYTES])) for row in found]
+            start += len(found)
+
+    def entries(self, after: int = -1, limit: int = 1000) -> list[dict[str, Any]]:
+        """Return up to `limit` entries with an index above `after`, in order, every field set."""
+        pages = self.stored(after + 1, after + 1 + limit)
+        return [
+            {**asdict(entry), "recorded_at": instant(entry.recorded_at)}
+            for page in pages
+            for entry in (parse(stored) for stored, _ in page)
+        ]
+
+
+def _append(told: dict[str, Any], connection: Connection) -> int:
+    size, hashes, last_at = connection.execute(tables.LOCK_HEAD).one()
+    now = datetime.now(UTC)
+    at = max(now, datetime.fromisoformat(last_at)) if last_at else now
+    recorded_at = instant(at)
+    stored = canonical(Entry(**{"caller": "", **told}, index=size, recorded_at=at))
+    frontier = tables.frontier(size, bytes(hashes))
+    completed = b"".join(node.hash for node in frontier.append(merkle.leaf_hash(stored)))
+    row = {"entry_index": size, "recorded_at": recorded_at, "entry": stored, "hashes": completed}
+    connection.execute(_INSERT, row)
+    moved = {"size": frontier.size, "hashes": b"".join(frontier.hashes), "recorded_at": recorded_at}
+    connection.execute(_MOVE, moved)
+    return int(size)
+
+
+def _unavailable(cause: str) -> UnavailableError:
+    message = f"the audit log cannot be written: {cause}; nothing is answered until it can"
+    return UnavailableError(message, "AUDIT_UNAVAILABLE", metadata={"cause": cause})
