@@ -14,7 +14,7 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/kinlink \
     UV_PYTHON_DOWNLOADS=never \
     UV_LINK_MODE=copy \
     UV_COMPILE_BYTECODE=1
-RUN ["uv", "sync", "--frozen", "--no-dev", "--no-install-project", "--extra", "linker"]
+RUN ["uv", "sync", "--frozen", "--no-dev", "--no-install-project", "--extra", "linker", "--extra", "object-store"]
 
 FROM ${BASE}
 # The group arithmetic is Debian's libsodium, so that Debian's security updates reach it.
@@ -28,6 +28,7 @@ COPY services/kinlink/__init__.py services/kinlink/ristretto255.py services/kinl
     services/kinlink/blinding.py services/kinlink/conversion_client.py services/kinlink/channel.py \
     services/kinlink/errors.py kinlink/
 COPY services/kinlink/delivery/__init__.py services/kinlink/delivery/datasets.py services/kinlink/delivery/period.py kinlink/delivery/
+COPY services/kinlink/audit kinlink/audit
 COPY services/kinlink/types kinlink/types
 COPY services/kinlink/pseudonymizer kinlink/pseudonymizer
 COPY services/kinlink/linker kinlink/linker

@@ -14,7 +14,7 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/kinlink \
     UV_PYTHON_DOWNLOADS=never \
     UV_LINK_MODE=copy \
     UV_COMPILE_BYTECODE=1
-RUN ["uv", "sync", "--frozen", "--no-dev", "--no-install-project", "--extra", "pseudonymizer"]
+RUN ["uv", "sync", "--frozen", "--no-dev", "--no-install-project", "--extra", "pseudonymizer", "--extra", "pkcs11", "--extra", "vault", "--extra", "azurekv", "--extra", "object-store"]
 
 FROM ${BASE}
 # The group arithmetic is Debian's libsodium, so that Debian's security updates reach it.
@@ -25,7 +25,9 @@ RUN apt-get update \
 COPY --from=packages /opt/kinlink /opt/kinlink
 WORKDIR /srv/kinlink
 COPY services/kinlink/__init__.py services/kinlink/ristretto255.py services/kinlink/pseudonyms.py \
-    services/kinlink/cpr.py kinlink/
+    services/kinlink/cpr.py services/kinlink/genesis.py services/kinlink/approvals.py \
+    services/kinlink/change_document.py kinlink/
+COPY services/kinlink/audit kinlink/audit
 COPY services/kinlink/types kinlink/types
 COPY services/kinlink/pseudonymizer kinlink/pseudonymizer
 COPY services/servicekit servicekit

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import filecmp
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -104,7 +105,28 @@ REFUSED: list[tuple[str, str, dict[str, str], str]] = [
     ("linker", "embedded", {"config.pseudonymizer": '""'}, "at '/config/pseudonymizer'"),
     ("linker", "production", {"tls.secretName": '""'}, "at '/tls/secretName'"),
     ("pseudonymizer", "embedded", {"policy": '""'}, "policy is empty: install with --set-file policy=policy.toml"),
-    ("pseudonymizer", "embedded", {"keyEncryptionKey.secretName": '""'}, "at '/keyEncryptionKey/secretName'"),
+    ("pseudonymizer", "embedded", {"keyEncryptionKey.secretName": '""'}, "keyEncryptionKey is empty: set uri"),
+    ("pseudonymizer", "embedded", {"keyEncryptionKey.uri": '"file:/tmp/kek"'}, "at '/keyEncryptionKey/uri'"),
+    ("pseudonymizer", "embedded", {"keyEncryptionKey.uri": '"vault:http://vault/transit/k"'}, "/keyEncryptionKey/uri"),
+    (
+        "pseudonymizer",
+        "embedded",
+        {"keyEncryptionKey.moduleVolume": '{"hostPath": {"path": "/usr/lib"}}'},
+        "at '/keyEncryptionKey/moduleVolume'",
+    ),
+    ("pseudonymizer", "embedded", {"genesis": '""'}, "genesis is empty: install with --set-file genesis=genesis.toml"),
+    ("both", "production", {"anchors.uris": "[]"}, "anchors.uris is empty: a log of real identifiers is anchored"),
+    ("linker", "embedded", {"anchors.uris": "[]"}, "anchors.uris is empty"),
+    (
+        "pseudonymizer",
+        "embedded",
+        {"anchors.uris": "[]", "policy": json.dumps('# suites = ["synthetic"]\nsuites = ["kinlink-v1"]\n')},
+        "anchors.uris is empty",
+    ),
+    ("both", "embedded", {"anchors.uris": '["file:/var/lib/kinlink/anchors"]'}, "at '/anchors/uris/0'"),
+    ("both", "embedded", {"anchors.claimName": '""'}, "file:/var/lib/kinlink-anchors is on no claim"),
+    ("pseudonymizer", "production", {"logKey.secretName": '""'}, "logKey.secretName is empty"),
+    ("both", "embedded", {"witnesses": '[{"address": "kinlink.example"}]'}, "at '/witnesses/0'"),
     ("both", "embedded", {"replicas": "0"}, "at '/replicas': minimum"),
     ("both", "embedded", {"image.tag": '"latest"'}, "at '/image/tag'"),
     ("both", "embedded", {"image.digest": '"sha256:12"'}, "at '/image/digest'"),
@@ -176,6 +198,7 @@ def test_secrets_stand_by_reference_only(render: Render, chart: str, values: str
     assert not every(manifests, "Secret")
     for container in pod(manifests)["containers"]:
         assert all("value" not in variable for variable in container.get("env", []))
+        assert all(set(source) == {"secretRef"} for source in container.get("envFrom", []))
 
 
 @every_case
@@ -190,7 +213,8 @@ def test_every_mount_has_its_volume(render: Render, chart: str, values: str) -> 
     assert claims.isdisjoint(volumes)
     assert claims | volumes == mounts.keys()
     writable = {m["mountPath"] for m in mounts.values() if not m.get("readOnly")}
-    assert writable == {"/var/lib/kinlink", "/tmp"}  # noqa: S108
+    anchored = {"/var/lib/kinlink-anchors"} if values == "embedded" else set()
+    assert writable == {"/var/lib/kinlink", "/tmp"} | anchored  # noqa: S108
     keeps_state = values == "embedded" or chart == "linker"
     assert claims == ({"state"} if keeps_state else set())
 
@@ -225,10 +249,12 @@ def opened(policies: list[Manifest]) -> Iterator[dict[str, Any]]:
 @both
 def test_network_opens_nothing_when_the_lists_are_empty(render: Render, chart: str) -> None:
     """Without peers only the shutting policy is left."""
-    empty = {f"network.ingress.{name}": "[]" for name in ("sources", "dpo", "operators")}
-    empty |= {f"network.ingress.{name}": "[]" for name in {"pseudonymizer": ("linker", "custodians")}.get(chart, ())}
+    empty = {f"network.ingress.{name}": "[]" for name in ("sources", "dpo", "operators", "witnessed")}
+    people = ("linker", "custodians", "reviewers")
+    empty |= {f"network.ingress.{name}": "[]" for name in {"pseudonymizer": people}.get(chart, ())}
     empty |= {"network.ingress.consumers": "[]"} if chart == "linker" else {}
-    empty |= {f"network.egress.{name}.to": "[]" for name in ("dns", "telemetry", "database")}
+    empty |= {f"network.egress.{name}.to": "[]" for name in ("dns", "telemetry", "database", "anchors", "witnesses")}
+    empty |= {"network.egress.keyEncryptionKey.to": "[]"} if chart == "pseudonymizer" else {}
     empty |= {f"network.egress.{name}.to": "[]" for name in ("pseudonymizer", "store") if chart == "linker"}
     (policy,) = every(render(chart, "embedded", empty), "NetworkPolicy")
     assert policy["metadata"]["name"] == f"test-{chart}-deny"

@@ -9,15 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 
+from kinlink import genesis
+from kinlink.approval_keys import new_key, public_bytes
+from kinlink.change_document import Signer, SignerRole
 from linker.settings import LinkerSettings
 from pseudonymizer.policy import Policy
 from pseudonymizer.settings import PseudonymizerSettings
 from servicekit.certificates import DenyList, PeerCertificate
 from servicekit.settings import ServerSettings
 from tests.deploy.conftest import ROOT, Manifest, Render
-from tests.deploy.test_charts import every, every_case, pod
+from tests.deploy.test_charts import KUBERNETES, every, every_case, pod
 
 CLASSES: dict[str, type[ServerSettings]] = {"pseudonymizer": PseudonymizerSettings, "linker": LinkerSettings}
 
@@ -66,10 +70,10 @@ def test_every_configured_path_is_mounted(render: Render, chart: str, values: st
     manifests = render(chart, values)
     config = files(manifests, "-config")
     mounts = mounted(manifests)
-    paths = re.findall(r"(?:\"|file:|///)(/[\w./-]+)", config["config.toml"])
+    paths = re.findall(r"(?:\"|file:|///|=)(/[\w./-]+)", config["config.toml"])
     assert len(paths) >= 4
     for path in paths:
-        assert any(path.startswith(f"{mount}/") for mount in mounts), path
+        assert any(f"{path}/".startswith(f"{mount}/") for mount in mounts), path
         if path.startswith("/etc/kinlink/"):
             assert path.removeprefix("/etc/kinlink/") in config
     assert "deny_list" in files(manifests, "-deny")
@@ -83,6 +87,85 @@ def test_policy_stands_in_the_configuration_as_given(render: Render, tmp_path: P
     path = tmp_path / "policy.toml"
     path.write_text(rendered, encoding="utf-8")
     assert Policy.load(path).grants
+
+
+def test_genesis_stands_in_the_configuration_as_given(render: Render) -> None:
+    """A genesis file comes out byte for byte: its hash is the log's first entry."""
+    for end in ("", "\n\n", "\r\n# a & <b> æ"):
+        text = genesis_file() + end
+        rendered = files(render("pseudonymizer", "embedded", {"genesis": json.dumps(text)}), "-config")["genesis.toml"]
+        assert rendered == text
+
+
+def genesis_file() -> str:
+    """Return a genesis file of three people."""
+    names = ("custodian/a", "custodian/b", "reviewer/c")
+    return genesis.file_of(Signer(name, SignerRole(name.partition("/")[0]), public_bytes(new_key())) for name in names)
+
+
+KEKS: dict[str, tuple[dict[str, Any], str | None]] = {
+    "file": ({"uri": "", "secretKey": "kek"}, "file:/run/kinlink/kek/kek"),
+    "pkcs11": (
+        {
+            "uri": "pkcs11:token=kinlink;object=kek?module-path=/opt/pkcs11/m.so&pin-source=/run/kinlink/kek/pin",
+            "moduleVolume": {"persistentVolumeClaim": {"claimName": "pkcs11"}},
+        },
+        None,
+    ),
+    "vault": (
+        {"uri": "vault:https://vault.example:8200/transit/kinlink?token-file=/run/kinlink/kek/token"},
+        None,
+    ),
+    "azurekv": (
+        {
+            "uri": "azurekv:https://kinlink.vault.azure.net/keys/kek",
+            "secretName": "",
+            "environmentSecret": "azure",
+            "previousUri": "file:/run/kinlink/kek/kek",
+        },
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("scheme", KEKS)
+def test_every_key_encryption_key_is_rendered_with_what_it_reads(render: Render, scheme: str) -> None:
+    """The URI comes out as given, its files are mounted, its variables come from a Secret."""
+    values, expected = KEKS[scheme]
+    manifests = render(
+        "pseudonymizer", "embedded", {f"keyEncryptionKey.{name}": json.dumps(value) for name, value in values.items()}
+    )
+    config = tomllib.loads(files(manifests, "-config")["config.toml"])
+    assert config["kek"] == (expected or values["uri"])
+    assert config.get("kek_previous", "") == values.get("previousUri", "")
+    for path in re.findall(r"(?:=|file:)(/[\w./-]+)", config["kek"]):
+        assert any(path.startswith(f"{mount}/") for mount in mounted(manifests)), path
+    (container,) = pod(manifests)["containers"]
+    secrets = {source["secretRef"]["name"] for source in container.get("envFrom", [])}
+    assert secrets == ({"azure"} if scheme == "azurekv" else set())
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("chart", ["pseudonymizer", "linker"])
+def test_log_is_anchored_witnessed_and_signed_as_given(render: Render, chart: str) -> None:
+    """Anchors, witnesses and the log's key reach the settings; the object store's secrets the environment."""
+    changes = {
+        "witnesses": [{"address": "kinlink.example:8443", "key": "k", "serverName": "kinlink"}],
+        "witnessedLogs": ["kommune.example/linker+00000000+AAAA"],
+        "anchors.credentialsSecret": "store",
+        "anchors.uris": ["s3://log/here"],
+        "logKey.secretName": "log",
+    }
+    manifests = render(chart, "production", {path: json.dumps(value) for path, value in changes.items()})
+    config = tomllib.loads(files(manifests, "-config")["config.toml"])
+    assert config["anchors"] == ["s3://log/here"]
+    assert config["witnesses"] == [{"address": "kinlink.example:8443", "key": "k", "server_name": "kinlink"}]
+    assert config["witnessed_logs"] == changes["witnessedLogs"]
+    assert config["log_key"] == "/run/kinlink/log/log.key"
+    assert mounted(manifests)["/run/kinlink/log"]["readOnly"]
+    (container,) = pod(manifests)["containers"]
+    assert {"secretRef": {"name": "store"}} in container["envFrom"]
 
 
 @pytest.mark.parametrize("chart", ["pseudonymizer", "linker"])

@@ -7,6 +7,7 @@ an interpreter that refuses every installed package the image would not have.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -86,12 +87,21 @@ def lay_out(service: str, root: Path) -> None:
                 shutil.copy(source, root / target)
 
 
+def extras(service: str) -> list[str]:
+    """Return the extras that an image installs; the name of another extra stands for itself alone."""
+    if service not in SERVICES:
+        return [service]
+    (sync,) = (json.loads(rest) for word, rest in instructions(service) if word == "RUN" and '"sync"' in rest)
+    return [value for option, value in itertools.pairwise(sync) if option == "--extra"]
+
+
 def installed(service: str) -> set[str]:
-    """Return the distributions that `uv sync --no-dev --extra <service>` installs, by normalised name."""
+    """Return the distributions that the image's `uv sync` installs, by normalised name."""
     uv = shutil.which("uv") or shutil.which(ROOT / ".tools" / "uv" / "bin" / "uv")
     if uv is None:
         pytest.skip("uv is not installed")
-    arguments = ["export", "--frozen", "--offline", "--no-dev", "--no-emit-project", "--no-hashes", "--extra", service]
+    arguments = ["export", "--frozen", "--offline", "--no-dev", "--no-emit-project", "--no-hashes"]
+    arguments += [word for extra in extras(service) for word in ("--extra", extra)]
     exported = subprocess.run([uv, *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     lines = (line for line in exported.stdout.splitlines() if re.match(r"[a-z0-9]", line))
     return {re.sub(r"[-_.]+", "-", line.split("==")[0].lower()) for line in lines}

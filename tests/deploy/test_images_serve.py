@@ -23,11 +23,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kinlink.dev_certificates import make_certificates
 from tests.deploy.conftest import ROOT, Render
-from tests.deploy.test_configuration import files
+from tests.deploy.test_configuration import files, genesis_file
 from tests.deploy.test_images import lay_out
 
 VALUES = {
-    "pseudonymizer": {"policy": json.dumps((ROOT / "services/pseudonymizer/policy.example.toml").read_text("utf-8"))},
+    "pseudonymizer": {
+        "policy": json.dumps((ROOT / "services/pseudonymizer/policy.example.toml").read_text("utf-8")),
+        "genesis": json.dumps(genesis_file()),
+    },
     "linker": {},
 }
 
@@ -57,7 +60,8 @@ def mount(root: Path, service: str, config: dict[str, str], deny: dict[str, str]
     kek.parent.mkdir()
     kek.write_bytes(b64encode(os.urandom(32)))
     kek.chmod(0o440)  # as the kubelet mounts a secret with defaultMode 0440
-    (root / "var/lib/kinlink").mkdir(parents=True)
+    for folder in ("var/lib/kinlink", "var/lib/kinlink-anchors"):
+        (root / folder).mkdir(parents=True)
 
 
 @pytest.mark.parametrize("service", ["pseudonymizer", "linker"])

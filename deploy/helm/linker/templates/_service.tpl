@@ -9,6 +9,10 @@
 {{/* Unfinished deliveries are kept on disk in any case, to be resumed. */}}
 {{- define "kinlink.localState" -}}true{{- end -}}
 
+{{- define "kinlink.synthetic" -}}{{- eq (.Values.config.suites | toJson) "[\"synthetic\"]" -}}{{- end -}}
+
+{{- define "kinlink.moreEnvFrom" -}}{{- end -}}
+
 {{- define "kinlink.oneOnly" -}}
 this version's linker is one process (runs and readers' snapshots are held in it)
 {{- end -}}
