@@ -1,0 +1,122 @@
+"""Changes as they stand in the database: the document, who signed it, when, and what it still needs.
+
+1. What counts is looked at now, not when it arrived: an approval by somebody removed since, or under a key that the
+   person no longer has, does not count.
+2. Signatures are checked again whenever a change is read: a row written past the service counts for nothing.
+
+Works inside the caller's transaction. Who may do what to a change is `dual_control`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+
+from kinlink.approvals import Missing, Verb, missing, verify
+from kinlink.change_document import Change, Signer, parse
+from pseudonymizer.signers import approvals, changes, enrolled
+
+
+class ChangeState(StrEnum):
+    """Where a change stands."""
+
+    PROPOSED = "proposed"
+    APPROVED = "approved"
+    APPLIED = "applied"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signature and when it arrived."""
+
+    signer: str
+    signature: bytes
+    signed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A change as it stands; `missing` is what it still needs, None for nothing."""
+
+    change: Change
+    document: bytes
+    state: ChangeState
+    proposal: Signed
+    approvals: tuple[Signed, ...]
+    applied_at: datetime | None
+    missing: Missing | None
+
+
+def ids(connection: Connection) -> Sequence[str]:
+    """Return the ids of all changes, newest first."""
+    query = select(changes.c.change_id).order_by(changes.c.proposed_at.desc(), changes.c.change_id)
+    return [row.change_id for row in connection.execute(query)]
+
+
+def find(connection: Connection, change_id: str, now: datetime) -> Standing | None:
+    """Return a change as it stands at `now`; None when there is none of that id."""
+    row = connection.execute(select(changes).where(changes.c.change_id == change_id)).mappings().one_or_none()
+    if row is None:
+        return None
+    query = select(approvals).where(approvals.c.change_id == change_id)
+    rows = connection.execute(query.order_by(approvals.c.signed_at, approvals.c.signer)).mappings()
+    return _standing(row, [_signed(one["signer"], one["signature"], one["signed_at"]) for one in rows], connection, now)
+
+
+def add(connection: Connection, change: Change, document: bytes, signature: bytes, now: datetime) -> None:
+    """Keep a proposed change."""
+    row = {"change_id": change.change_id, "document": document, "signature": signature}
+    connection.execute(insert(changes).values(**row, proposed_at=now.isoformat()))
+
+
+def add_approval(connection: Connection, change_id: str, signer: str, signature: bytes, now: datetime) -> None:
+    """Keep an approval; it takes the place of one under a key that the person no longer has."""
+    mine = (approvals.c.change_id == change_id) & (approvals.c.signer == signer)
+    connection.execute(delete(approvals).where(mine))
+    row = {"change_id": change_id, "signer": signer, "signature": signature}
+    connection.execute(insert(approvals).values(**row, signed_at=now.isoformat()))
+
+
+def mark_applied(connection: Connection, change_id: str, now: datetime) -> None:
+    """Say that a change took effect."""
+    applied = update(changes).where(changes.c.change_id == change_id).values(applied_at=now.isoformat())
+    connection.execute(applied)
+
+
+def _signed(signer: str, signature: bytes, at: str) -> Signed:
+    return Signed(signer, bytes(signature), datetime.fromisoformat(at))
+
+
+def _standing(row: RowMapping, given: Sequence[Signed], connection: Connection, now: datetime) -> Standing:
+    document = bytes(row["document"])
+    change = parse(document)
+    proposal = _signed(change.proposer, row["signature"], row["proposed_at"])
+    applied_at = datetime.fromisoformat(row["applied_at"]) if row["applied_at"] else None
+    lacking = None if applied_at else _lacking(change, document, proposal, given, enrolled(connection))
+    if applied_at:
+        state = ChangeState.APPLIED
+    elif now >= change.expires_at:
+        state, lacking = ChangeState.EXPIRED, Missing("CHANGE_EXPIRED", "it expired; propose it again")
+    else:
+        state = ChangeState.PROPOSED if lacking else ChangeState.APPROVED
+    return Standing(change, document, state, proposal, tuple(given), applied_at, lacking)
+
+
+def _lacking(
+    change: Change, document: bytes, proposal: Signed, given: Sequence[Signed], people: dict[str, Signer]
+) -> Missing | None:
+    proposer = people.get(change.proposer)
+    if proposer is None or not verify(proposer.public_key, Verb.PROPOSE, change.proposer, document, proposal.signature):
+        return Missing("PROPOSER_REMOVED", "its proposer may not sign any more; somebody else proposes it again")
+    counted = [
+        signer
+        for one in given
+        if (signer := people.get(one.signer))
+        and verify(signer.public_key, Verb.APPROVE, signer.name, document, one.signature)
+    ]
+    return missing(change, counted)

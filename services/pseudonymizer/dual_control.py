@@ -1,0 +1,242 @@
+"""Dual control: a change is put up, approved and applied, each step by the person whose certificate calls.
+
+1. The signer is the caller: the certificate says who, the signature proves the person's own key. Two things to steal.
+2. A change is for this log, is used once, and ends when it expires. Applying it again does nothing.
+3. A step, its effect and its entries in the log are one transaction. A refusal is an entry too, with its reason.
+
+*Guarantee:* a change takes effect only if its proposer and, by the rule of its action, its approvers are enrolled at
+that moment, are different people, and have signed this document, for this log, before it expired.
+Knows no keys: what an action does to them is the key store's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Connection, Engine
+
+from kinlink.approvals import RULES, Verb, verify
+from kinlink.change_document import Action, Change, ChangeError, canonical, digest, parse
+from pseudonymizer import changes, signers
+from pseudonymizer.changes import ChangeState, Standing
+from servicekit.audit import AuditEntry, AuditLog, describe
+from servicekit.database import read
+from servicekit.errors import DeniedError, FieldViolation, InvalidError, NotFoundError, PreconditionError
+from servicekit.identity import CURRENT, Caller
+
+CLOCK_SKEW: Final = timedelta(minutes=5)
+
+
+class Effects(Protocol):
+    """What changes do to keys: the key store."""
+
+    def changing(self) -> AbstractContextManager[Connection]:
+        """Begin a transaction that may change keys; ends when it is committed, and anchored outside."""
+
+    def check(self, connection: Connection, change: Change) -> None:
+        """Refuse a change of keys that could not be applied as things stand. Raises ServiceError."""
+
+    def apply(self, connection: Connection, change: Change) -> None:
+        """Let a change of keys take effect, and log it. Raises ServiceError when it cannot."""
+
+    def seal(self, connection: Connection) -> None:
+        """Seal the store anew: people changed."""
+
+
+class DualControl:
+    """The changes of one service."""
+
+    def __init__(
+        self, engine: Engine, audit: AuditLog, effects: Effects, origin: str, now: Callable[[], datetime]
+    ) -> None:
+        """Use `engine`, whose tables are migrated; `origin` names the log that documents must be for."""
+        self._engine = engine
+        self._audit = audit
+        self._effects = effects
+        self._origin = origin
+        self._now = now
+
+    def propose(self, caller: Caller, document: bytes, signature: bytes) -> Standing:
+        """Put a change up for approval; one that needs none takes effect. The same again changes nothing.
+
+        Raises:
+            InvalidError: CHANGE_INVALID, REASON_IDENTIFIER, CHANGE_FOR_OTHER_LOG.
+            DeniedError: SIGNER_NOT_CALLER, SIGNER_UNKNOWN, SIGNATURE_INVALID.
+            PreconditionError: CHANGE_REPLAYED, CHANGE_EXPIRED, CHANGE_NOT_YET, or what makes it impossible now.
+        """
+        change = _parsed(caller, document)
+        with self._step(caller, change, document, signature) as (connection, facts):
+            if change.proposer != _name(caller):
+                raise DeniedError("the document names another proposer than the caller", "SIGNER_NOT_CALLER")
+            if change.log != self._origin:
+                message = f"the document is for another log; this one is {self._origin}"
+                raise InvalidError(message, "CHANGE_FOR_OTHER_LOG")
+            self._check_signature(connection, caller, Verb.PROPOSE, document, signature)
+            stored = changes.find(connection, change.change_id, self._now())
+            if stored and (stored.state is ChangeState.APPLIED or stored.document != document):
+                raise PreconditionError("this id was used before; an id is used once, for ever", "CHANGE_REPLAYED")
+            self._check_dates(change)
+            if not stored:
+                self._check_possible(connection, change)
+                changes.add(connection, change, document, signature, self._now())
+            self._record(connection, caller, facts)
+            if RULES[change.action].approvals == 0:
+                self._take_effect(connection, change)
+            return self._existing(connection, change.change_id)
+
+    def approve(self, caller: Caller, change_id: str, signature: bytes) -> Standing:
+        """Add the caller's approval.
+
+        Raises:
+            NotFoundError: CHANGE_UNKNOWN.
+            DeniedError: OWN_PROPOSAL, SIGNER_UNKNOWN, SIGNER_NOT_CALLER, SIGNATURE_INVALID.
+            PreconditionError: CHANGE_APPLIED, CHANGE_EXPIRED, ALREADY_APPROVED.
+        """
+        found = self._named(change_id)
+        with self._step(caller, found.change, found.document, signature) as (connection, facts):
+            standing = self._existing(connection, change_id)
+            if standing.change.proposer == _name(caller):
+                raise DeniedError("whoever proposed a change does not approve it", "OWN_PROPOSAL")
+            self._check_signature(connection, caller, Verb.APPROVE, standing.document, signature)
+            if standing.state is ChangeState.APPLIED:
+                raise PreconditionError("this change took effect already", "CHANGE_APPLIED")
+            self._check_dates(standing.change)
+            if any((one.signer, one.signature) == (_name(caller), signature) for one in standing.approvals):
+                raise PreconditionError("this person has approved this change already", "ALREADY_APPROVED")
+            changes.add_approval(connection, change_id, _name(caller), signature, self._now())
+            self._record(connection, caller, facts)
+            return self._existing(connection, change_id)
+
+    def apply(self, caller: Caller, change_id: str) -> Standing:
+        """Let an approved change take effect; one that did already is returned as it stands.
+
+        Raises:
+            NotFoundError: CHANGE_UNKNOWN.
+            PreconditionError: CHANGE_EXPIRED, PROPOSER_REMOVED, APPROVALS_MISSING, REVIEWER_MISSING, or what makes
+                it impossible now.
+        """
+        found = self._named(change_id)
+        with self._step(caller, found.change, found.document, b"") as (connection, facts):
+            standing = self._existing(connection, change_id)
+            signed = (standing.proposal, *standing.approvals)
+            facts["signatures"] = [{"signer": one.signer, "signature": one.signature.hex()} for one in signed]
+            if standing.state is not ChangeState.APPLIED:
+                self._check_dates(standing.change)
+                if standing.missing:
+                    raise PreconditionError(f"this change needs {standing.missing.sentence}", standing.missing.reason)
+                self._check_possible(connection, standing.change)
+            self._record(connection, caller, facts)
+            if standing.state is not ChangeState.APPLIED:
+                self._take_effect(connection, standing.change)
+            return self._existing(connection, change_id)
+
+    def changes(self, change_id: str = "") -> Sequence[Standing]:
+        """Return changes, newest first; only the one of `change_id` unless that is empty."""
+        with read(self._engine) as connection:
+            wanted = [one for one in changes.ids(connection) if change_id in ("", one)]
+            return [self._existing(connection, one) for one in wanted]
+
+    def people(self) -> tuple[Sequence[signers.Enrolment], bytes]:
+        """Return everybody who may or might sign, and the hash of the genesis file."""
+        with read(self._engine) as connection:
+            return signers.everyone(connection), signers.genesis_hash(connection)
+
+    @contextmanager
+    def _step(
+        self, caller: Caller, change: Change, document: bytes, signature: bytes
+    ) -> Iterator[tuple[Connection, dict[str, Any]]]:
+        """Open the transaction of a step; yield what its entry will say. A refusal's entry says the same."""
+        facts = {
+            "change_id": change.change_id,
+            "action": change.action.value,
+            "document_sha256": digest(document).hex(),
+            "signer": _name(caller),
+            **({"signature": signature.hex()} if len(signature) == 64 else {}),
+        }
+        describe(subject=change.change_id, evidence=canonical(facts).decode())
+        with self._effects.changing() as connection:
+            signers.lock(connection)
+            yield connection, facts
+
+    def _record(self, connection: Connection, caller: Caller, facts: dict[str, Any]) -> None:
+        call = CURRENT.get(None)
+        entry = AuditEntry(
+            call.rpc if call else "change",
+            caller.uri,
+            "ok",
+            subject=facts["change_id"],
+            grant=call.grant if call else "",
+            request_id=call.request_id if call else "",
+            evidence=canonical(facts).decode(),
+        )
+        self._audit.append(entry, connection)
+
+    def _check_signature(
+        self, connection: Connection, caller: Caller, verb: Verb, document: bytes, signature: bytes
+    ) -> None:
+        people = signers.enrolled(connection)
+        signer = people.get(_name(caller))
+        if signer is None:
+            raise DeniedError(f"{_name(caller)} is not enrolled to sign", "SIGNER_UNKNOWN")
+        if verify(signer.public_key, verb, signer.name, document, signature):
+            return
+        if any(verify(other.public_key, verb, other.name, document, signature) for other in people.values()):
+            raise DeniedError("the signature is another person's; only the signer may send it", "SIGNER_NOT_CALLER")
+        message = "the signature does not fit the document, the caller and the key that was enrolled"
+        raise DeniedError(message, "SIGNATURE_INVALID")
+
+    def _check_dates(self, change: Change) -> None:
+        if self._now() >= change.expires_at:
+            raise PreconditionError("this change has expired; propose it again", "CHANGE_EXPIRED")
+        if change.created_at > self._now() + CLOCK_SKEW:
+            message = "this change begins in the future; set the clock of the machine that made it"
+            raise PreconditionError(message, "CHANGE_NOT_YET")
+
+    def _check_possible(self, connection: Connection, change: Change) -> None:
+        match change.action:
+            case Action.ENROL if change.signer:
+                signers.check_enrolment(connection, change.signer)
+            case Action.REMOVE if change.signer:
+                signers.check_removal(connection, change.signer)
+            case _:
+                self._effects.check(connection, change)
+
+    def _take_effect(self, connection: Connection, change: Change) -> None:
+        now = self._now()
+        changes.mark_applied(connection, change.change_id, now)
+        match change.action:
+            case Action.ENROL if change.signer:
+                signers.enrol(connection, change.signer, change.change_id, now)
+                self._effects.seal(connection)
+            case Action.REMOVE if change.signer:
+                signers.remove(connection, change.signer, now)
+                self._effects.seal(connection)
+            case _:
+                self._effects.apply(connection, change)
+
+    def _named(self, change_id: str) -> Standing:
+        with read(self._engine) as connection:
+            return self._existing(connection, change_id)
+
+    def _existing(self, connection: Connection, change_id: str) -> Standing:
+        found = changes.find(connection, change_id, self._now())
+        if found is None:
+            raise NotFoundError("there is no change of this id", "CHANGE_UNKNOWN")
+        return found
+
+
+def _name(caller: Caller) -> str:
+    return f"{caller.role}/{caller.name}"
+
+
+def _parsed(caller: Caller, document: bytes) -> Change:
+    proof = {"document_sha256": digest(document).hex(), "signer": _name(caller)}
+    describe(evidence=canonical(proof).decode())
+    try:
+        return parse(document)
+    except ChangeError as error:
+        violation = FieldViolation(f"document.{error.field}", error.expected)
+        raise InvalidError(f"the document is not a change: {error}", error.reason, [violation]) from None
