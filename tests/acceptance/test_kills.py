@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from examples.comparison import compare, failed
-from examples.deliveries import DELIVERIES, Delivery
+from examples.deliveries import DELIVERIES
 from examples.exact import exact
 from examples.stack import SOURCES, Stack
 from kinlink.client_config import ClientConfig
@@ -21,6 +21,7 @@ from kinlink.pseudonymizer_client import PseudonymizerClient
 from kinlink.pseudonyms import Kind, Suite
 from tests.acceptance.kills import Battered
 from tests.acceptance.reader import Reader
+from tests.acceptance.traffic import shorter
 from tests.acceptance.whole import damage, keys, ledger, orphans, unrecorded
 
 OPERATOR = "operator/drift"
@@ -118,16 +119,6 @@ def renounce(battered: Battered, party: str) -> str:
     (delivery_id,) = [line.split()[0] for line in said.splitlines() if line.endswith("accepted")]
     del battered.promised[delivery_id]
     return delivery_id
-
-
-def shorter(delivery: Delivery, extracts: Path, folder: Path) -> list[str]:
-    """Return the arguments that deliver half of an extract."""
-    extract = extracts / delivery.source / delivery.files[0]
-    lines = extract.read_bytes().splitlines(keepends=True)
-    half = folder / f"half.{extract.name}"
-    half.write_bytes(b"".join(lines[: len(lines) // 2]))
-    told = delivery.arguments(extracts, folder)
-    return [*told[: -len(delivery.files)], str(half)]
 
 
 @pytest.mark.slow

@@ -324,6 +324,6 @@ def test_keys_stay_over_a_restart_and_another_key_encryption_key_is_refused(tmp_
     assert results[0] == results[1]
 
     (tmp_path / "pseudonymizer/kek.key").write_bytes(b64encode(bytes(32)))
-    with pytest.raises(StackError, match="keys are sealed under another key-encryption key, .*; use that one") as said:
+    with pytest.raises(StackError, match=r"keys are sealed under another key-encryption key, .*; use that one") as said:
         stack.start("pseudonymizer")
     assert "Traceback" not in str(said.value)

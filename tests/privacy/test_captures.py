@@ -5,12 +5,8 @@ Neither who is repeated, within a delivery or between two, nor in what order the
 
 from __future__ import annotations
 
-import json
-import sys
 import uuid
-from base64 import b64decode
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,21 +22,8 @@ from kinlink.linker.v1.intake_service_pb2_grpc import IntakeServiceStub
 from kinlink.pseudonymizer.v1 import pseudonymisation_service_pb2 as pseudonymisation
 from kinlink.pseudonyms import Kind, Suite
 from tests.privacy.parties import CONVERT, EVALUATE, audited, convert, delivery, dial, evaluate, pieces
+from tests.privacy.recording import Recorded, recording
 from tests.unit import linker_fixtures as given
-
-RECORDING = Path(__file__).with_name("recording_service.py")
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """Both services, and everything that the pseudonymizer is sent, as it came."""
-
-    stack: Stack
-    capture: Path
-
-    def messages(self, rpc: str) -> list[bytes]:
-        lines = map(json.loads, self.capture.read_text(encoding="ascii").splitlines())
-        return [b64decode(line["message"]) for line in lines if line["rpc"] == rpc]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +32,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     stack = Stack(folder, budget_per_day={"source/dubu": 100})
     stack.prepare()
     capture = folder / "capture.jsonl"
-    stack.start("pseudonymizer", wrapper=(sys.executable, str(RECORDING), str(capture)))
+    stack.start("pseudonymizer", wrapper=recording(capture))
     try:
         stack.start("linker")
         yield Recorded(stack, capture)
