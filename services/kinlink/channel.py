@@ -26,6 +26,14 @@ _RETRIED = {
     "kinlink.linker.v1.IntakeService": ("GetDelivery", "ListDeliveries", "WithdrawDelivery"),
     "kinlink.linker.v1.LinkageService": ("StartRun", "GetRun"),
     "kinlink.linker.v1.StatisticsService": ("ListTables", "GetTable"),
+    "kinlink.pseudonymizer.v1.KeyAdministrationService": (
+        "ApplyChange",
+        "GetPolicy",
+        "ListChanges",
+        "ListKeys",
+        "ListRotations",
+        "ListSigners",
+    ),
 }
 _SERVICE_CONFIG = json.dumps(
     {
