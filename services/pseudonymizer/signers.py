@@ -153,13 +153,18 @@ def begin(connection: Connection, genesis: Genesis, now: datetime) -> None:
         enrol(connection, signer, "", now)
 
 
-def signers_digest(connection: Connection) -> bytes:
-    """Return the SHA-256 over the genesis, all people and the ids of all applied changes: 32 bytes.
-
-    Seal it again in the transaction that changes any of them.
-    """
+def signers_content(connection: Connection) -> bytes:
+    """Return the genesis, all people and the ids of all applied changes, as canonical JSON: public."""
     rows = connection.execute(select(_signers).order_by(_signers.c.public_key)).mappings()
     people = [{**row, "public_key": bytes(row["public_key"]).hex()} for row in rows]
     applied = select(changes.c.change_id, changes.c.applied_at).where(changes.c.applied_at.is_not(None))
     used = [list(row) for row in connection.execute(applied.order_by(changes.c.change_id))]
-    return sha256(canonical([genesis_hash(connection).hex(), people, used])).digest()
+    return canonical([genesis_hash(connection).hex(), people, used])
+
+
+def signers_digest(connection: Connection) -> bytes:
+    """Return the SHA-256 of `signers_content`: 32 bytes.
+
+    Seal it again in the transaction that changes any of it.
+    """
+    return sha256(signers_content(connection)).digest()
