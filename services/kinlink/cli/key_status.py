@@ -1,0 +1,77 @@
+"""How far a rotation is: proposed, approved, activated, holders done, destroyed; and what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from kinlink.change_document import Action, KeyVersionName
+from kinlink.cli.signing import instant, next_step, short
+from kinlink.errors import RefusedError
+from kinlink.key_administration_client import KeyAdministrationClient, Rotation, Standing
+
+_DONE, _OPEN = "[x]", "[ ]"
+
+
+def show_status(client: KeyAdministrationClient, domain: str) -> None:
+    """Print every rotation, and every change of keys that waits; of `domain` only, unless that is empty."""
+    rotations = [one for one in client.rotations() if domain in ("", one.source.domain)]
+    changes = [one for one in _changes(client) if any(domain in ("", key.domain) for key in one.change.keys)]
+    waiting = [one for one in changes if one.state in ("proposed", "approved")]
+    for one in waiting:
+        typer.echo(f"{one.change.action} {', '.join(map(str, one.change.keys))}: {one.state}")
+        typer.echo(_signatures(one))
+        typer.echo(f"  {next_step(one).splitlines()[-1]}")
+    for rotation in rotations:
+        _show(rotation, changes, waiting)
+    if not rotations and not waiting:
+        typer.echo("no rotation yet; `kinlink keys create` begins one")
+
+
+def _changes(client: KeyAdministrationClient) -> Sequence[Standing]:
+    try:
+        return client.changes()
+    except RefusedError:  # an operator sees rotations, and no signatures
+        return ()
+
+
+def _signatures(one: Standing) -> str:
+    lines = [f"  {_DONE} proposed     {instant(one.proposal.signed_at)}  {one.proposal.signer}  ({short(one)})"]
+    lines += [f"  {_DONE} approved     {instant(each.signed_at)}  {each.signer}" for each in one.approvals]
+    if one.missing:
+        lines.append(f"  {_OPEN} missing      {one.missing}")
+    return "\n".join(lines)
+
+
+def _show(rotation: Rotation, changes: Sequence[Standing], waiting: Sequence[Standing]) -> None:
+    source, target = rotation.source, rotation.target
+    typer.echo(f"{source.domain} {source.kind}: version {source.version} -> {target.version} ({rotation.state})")
+    for one in _applied(changes, Action.ACTIVATE, target):
+        typer.echo(_signatures(one))
+    typer.echo(f"  {_DONE} activated    {instant(rotation.activated_at)}")
+    done = [holder for holder in rotation.holders if holder.attested_at]
+    mark = _DONE if len(done) == len(rotation.holders) else _OPEN
+    typer.echo(f"  {mark} holders done {len(done)} of {len(rotation.holders)}")
+    for holder in rotation.holders:
+        said = "not yet"
+        if holder.attested_at:
+            sample = f", sample of {holder.sample_size} checked" if holder.sample_size else ""
+            said = f"{instant(holder.attested_at)}, {holder.converted:,} of {holder.held:,} carried over{sample}"
+        typer.echo(f"      {holder.name}: {said}")
+    if rotation.last_used_at:
+        typer.echo(f"      version {source.version} was last used {instant(rotation.last_used_at)}")
+    for one in _applied(changes, Action.DESTROY, source):
+        typer.echo(_signatures(one))
+    mark = _DONE if rotation.destroyed_at else _OPEN
+    typer.echo(f"  {mark} destroyed    {instant(rotation.destroyed_at)}")
+    if rotation.destroyed_at or any(source in one.change.keys for one in waiting):
+        return
+    if len(done) < len(rotation.holders):
+        typer.echo("  next: holders run `kinlink keys rekey`")
+    else:
+        typer.echo(f'  next: `kinlink keys propose destroy {source.domain} --kind {source.kind} --reason "..."`')
+
+
+def _applied(changes: Sequence[Standing], action: Action, key: KeyVersionName) -> list[Standing]:
+    return [one for one in changes if one.state == "applied" and one.change.action is action and key in one.change.keys]
