@@ -40,19 +40,27 @@ ROOT = Path(__file__).parents[2]
 PARTIES = {
     "source/prisme": "source", "source/folkeregister": "source", "source/projekt": "source", "linker/familie": "linker",
     "consumer/velfaerdsanalyse": "consumer", "operator/drift": "operator", "dpo/dpo": "dpo",
-    "custodian/noegle-1": "custodian", "service/linker": "service", "service/pseudonymizer": "service",
+    "custodian/noegle-1": "custodian", "reviewer/revision": "reviewer",
+    "service/linker": "service", "service/pseudonymizer": "service",
 }  # fmt: skip
 
 # What the design says, whatever the tables say: who may do what besides health and reflection.
+_LOOK = {"ListKeys", "ListChanges", "ListSigners", "GetPolicy", "ListRotations"}
+_LOG = {"ListEntries", "GetCheckpoint", "ListCheckpoints", "GetInclusionProof", "GetConsistencyProof"}
+_HOLD = {"Rekey", "AttestRekeying", "ListKeys"}
 DESIGN = {
-    "source": {"Evaluate", "Pseudonymise", "Deliver", "GetDelivery", "ListDeliveries", "WithdrawDelivery"},
-    "linker": {"Convert"},
+    "source": {"Evaluate", "Pseudonymise", "Deliver", "GetDelivery", "ListDeliveries", "WithdrawDelivery"} | _HOLD,
+    "linker": {"Convert"} | _HOLD,
     "consumer": {"ListTables", "GetTable", "StreamTable"},
-    "operator": {"StartRun", "WatchRun", "GetRun"},
-    "dpo": {"GetRun", "ListTables"},
-    "custodian": set(),
-    "service": set(),
-}
+    "operator": {
+        "StartRun", "WatchRun", "GetRun", "StartRekeying", "WatchRekeying", "GetRekeying", "ListKeys", "ListRotations",
+        "GetCheckpoint", "ListCheckpoints",
+    },
+    "dpo": {"GetRun", "ListTables", "GetRekeying"} | _LOOK | _LOG,
+    "custodian": {"CreateKey", "ProposeChange", "ApproveChange", "ApplyChange"} | _LOOK,
+    "reviewer": {"ApproveChange"} | _LOOK | _LOG,
+    "service": {"AddCheckpoint"},
+}  # fmt: skip
 REGISTER_ONLY = {"persons", "aliases", "exclusions"}
 
 
