@@ -8,8 +8,9 @@ the data.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import grpc
@@ -31,14 +32,20 @@ class KinlinkError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(
-        self, message: str, reason: str = "", violations: Sequence[FieldViolation] = (), request_id: str = ""
+        self,
+        message: str,
+        reason: str = "",
+        violations: Sequence[FieldViolation] = (),
+        request_id: str = "",
+        metadata: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Say `message`; `request_id` is the server's, for its operator's logs."""
+        """Say `message`; `request_id` is the server's, for its operator's logs, `metadata` what programs may use."""
         super().__init__(message)
         self.message = message
         self.reason = reason
         self.violations = tuple(violations)
         self.request_id = request_id
+        self.metadata = dict(metadata)
 
 
 class InternalError(KinlinkError):
@@ -104,6 +111,7 @@ _CERTIFICATE = "Ask the service's operator for a certificate of this deployment.
 
 NEXT: dict[str, str] = {
     "ACCESS_DENIED": "Use a certificate with another role, or ask the service's operator for access.",
+    "ATTESTATION_INVALID": _VERSIONS,
     "AUDIT_UNAVAILABLE": "Nothing was done. Try again; if it lasts, tell the service's operator.",
     "BATCH_MALFORMED": _VERSIONS,
     "BATCH_TOO_LARGE": "",
@@ -113,6 +121,7 @@ NEXT: dict[str, str] = {
     "CATALOGUE_CONTRADICTORY": "Mend the catalogue's extract, deliver it again, and start a new run.",
     "CERTIFICATE_DENIED": "",
     "CERTIFICATE_EXPIRED": "",
+    "CHECKPOINT_STALE": "",
     "CHUNK_GAP": "",
     "CHUNK_INVALID": _AGAIN,
     "CODE_NOT_REGISTERED": "Register the code, or mend the extract that holds it, and start a new run.",
@@ -125,33 +134,55 @@ NEXT: dict[str, str] = {
     "DELIVERY_INCOMPLETE": "",
     "DELIVERY_NOT_ACCEPTED": "See `kinlink deliveries list` for the one that stands.",
     "DELIVERY_TOO_LARGE": "",
+    "DELIVERY_OPEN": "",
     "DELIVERY_UNKNOWN": "See `kinlink deliveries list` for the ids.",
     "DELIVERY_WITHDRAWN": "",
     "DENY_LIST_UNREADABLE": "",
+    "DOMAIN_MISMATCH": "",
     "ELEMENT_INVALID": _VERSIONS,
     "GRANT_MISSING": "",
     "HEADER_INVALID": _AGAIN,
+    "HOLDERS_NOT_DONE": "",
+    "HOLDER_UNKNOWN": "Ask the service's custodians which keys are yours to rekey.",
     "IDENTIFIER_INVALID": "Mend the numbers, and ask again.",
     "IDENTITY_MALFORMED": _CERTIFICATE,
     "IDENTITY_MISSING": _CERTIFICATE,
+    "KEYS_CHANGING": "",
     "KEY_DOMAIN_NOT_OWN": "Pseudonymise and deliver with one and the same certificate.",
+    "KEY_LINE_UNKNOWN": _KEYS,
     "KEY_MISSING": _KEYS,
+    "KEY_PENDING_EXISTS": "",
+    "KEY_STORE_UNUSABLE": "Nothing was done. Tell the service's operator.",
+    "KEY_TRANSITION_REFUSED": "See `kinlink keys list` for where it stands.",
+    "KEY_VERSION_CLOSED": "Nothing was stored. Deliver the extract again: it is pseudonymised under the new version.",
     "KEY_VERSION_INACTIVE": "",
+    "KEY_VERSION_SUPERSEDED": "",
     "KEY_VERSION_UNKNOWN": _KEYS,
     "KEY_VERSION_UNSPECIFIED": _VERSIONS,
     "KIND_MISMATCH": "",
     "KIND_NOT_PLAIN": "",
     "KIND_UNSPECIFIED": _VERSIONS,
+    "LOG_FORKED": "Keep both checkpoints, and tell the data-protection officers of both sides.",
+    "LOG_KEY_UNKNOWN": "",
+    "LOG_UNKNOWN": "",
+    "NOTE_INVALID": _VERSIONS,
     "PERIOD_MISMATCH": "Nothing was stored. Give the period that the extract covers; under two it counts twice.",
     "PLAIN_DOOR_CLOSED": "",
+    "REKEYING_INCOMPLETE": "Rekey what is left, and attest again.",
+    "REKEYING_IN_PROGRESS": "",
+    "REKEYING_MISMATCH": "",
+    "REKEYING_UNKNOWN": "Ask without an id for the newest rekeying.",
     "RELEASE_EXISTS": "Read the released table, or ask the service's operator to withdraw it first.",
     "REQUEST_ID_REUSED": "",
     "REQUEST_INVALID": "Mend the request as said, and ask again.",
     "ROLE_UNKNOWN": _CERTIFICATE,
+    "ROTATION_UNFINISHED": "",
     "ROWS_INVALID": _MEND,
     "RUN_IN_PROGRESS": "",
     "RUN_UNKNOWN": "Ask without an id for the newest run.",
+    "SAMPLE_MISMATCH": "Rekey from the old pseudonyms again, and attest those.",
     "SERVICE_STOPPING": "Try again when it runs.",
+    "STORE_IN_USE": "",
     "STORAGE_LOW": "Tell the service's operator, and deliver again when there is room.",
     "STREAM_INVALID": _AGAIN,
     "SUITE_NOT_ALLOWED": "Set suite in kinlink.toml to that one.",
@@ -161,6 +192,7 @@ NEXT: dict[str, str] = {
     "TOO_MANY_CALLS": "",
     "TOO_MANY_OPEN_DELIVERIES": "",
     "TRUST_DOMAIN_UNKNOWN": _CERTIFICATE,
+    "WITNESS_BUSY": "",
 }
 """What to do next, by the reason of a service's refusal; "" where the service's own message says it."""
 # Where gRPC says in its own words whom it could not connect to.
@@ -185,7 +217,7 @@ def from_rpc_error(error: grpc.RpcError) -> KinlinkError:
         message = f"The service failed; give its operator the request id {info.metadata['request_id']}."
     advice = "" if code is grpc.StatusCode.INTERNAL else NEXT.get(info.reason, _OPERATOR)
     return _CLASSES.get(code, InternalError)(
-        f"{message} {advice}".strip(), info.reason, violations, info.metadata["request_id"]
+        f"{message} {advice}".strip(), info.reason, violations, info.metadata["request_id"], info.metadata
     )
 
 

@@ -5,25 +5,30 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
 
 from kinlink import ristretto255
 from kinlink.channel import Identity, open_channel
-from kinlink.conversion_client import ConversionClient
 from kinlink.linker.v1.intake_service_pb2_grpc import add_IntakeServiceServicer_to_server
 from kinlink.linker.v1.linkage_service_pb2_grpc import add_LinkageServiceServicer_to_server
+from kinlink.linker.v1.rekeying_service_pb2_grpc import add_RekeyingServiceServicer_to_server
 from kinlink.linker.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
 from linker.disclosure import policy
 from linker.disclosure.policy import PolicyError
 from linker.doors.intake_api import IntakeApi
 from linker.doors.linkage_api import LinkageApi
+from linker.doors.rekeying_api import RekeyingApi
 from linker.doors.statistics_api import StatisticsApi
 from linker.intake.header import Limits
 from linker.intake.intake import Intake
 from linker.intake.staging import Staging
+from linker.key_service import PseudonymizerKeys, key_states
+from linker.linkage.rekeying import RekeyingWork
 from linker.pipeline import LinkagePipeline
+from linker.rekeyings import Rekeyings
 from linker.runs import Runs
 from linker.settings import LinkerSettings
 from linker.store.delta import DeltaTables
@@ -35,17 +40,22 @@ from linker.tables.registry import RegistryError
 from servicekit import database, server, telemetry
 from servicekit.access import AccessTable, AccessTableError
 from servicekit.audit import AuditLog
+from servicekit.audit.audit_api import SERVICES as AUDIT_SERVICES
+from servicekit.audit.checkpoints import LogError
+from servicekit.audit.keeping import kept
 from servicekit.settings import SettingsFileError
 from servicekit.startup import one_message
 
 SERVICES = (
     "kinlink.linker.v1.IntakeService",
     "kinlink.linker.v1.LinkageService",
+    "kinlink.linker.v1.RekeyingService",
     "kinlink.linker.v1.StatisticsService",
 )
 _STARTUP_ERRORS = (
     AccessTableError,
     InUseError,
+    LogError,
     PolicyError,
     RegistryError,
     ristretto255.LibsodiumError,
@@ -57,10 +67,10 @@ _STARTUP_ERRORS = (
 def serve(config: Path) -> None:
     """Serve until SIGTERM. Exits with status 2 and one message when it cannot start."""
     with one_message("linker", _STARTUP_ERRORS):
-        _serve(LinkerSettings.load(config))
+        _serve(LinkerSettings.load(config), config.parent)
 
 
-def _serve(settings: LinkerSettings) -> None:
+def _serve(settings: LinkerSettings, folder: Path) -> None:
     tables = registry.load(settings.registry)
     disclosure = policy.load(settings.disclosure)
     ristretto255.self_test()
@@ -70,6 +80,7 @@ def _serve(settings: LinkerSettings) -> None:
         database.migrate(engine, "linker")
         audit, releases = AuditLog(engine), Releases(engine)
         store = Snapshots(engine, DeltaTables(settings.store_url or settings.store, settings.store_options))
+        connect = partial(_keys, settings)
         intake = Intake(
             store,
             Staging(settings.staging, settings.staging_reserve_bytes),
@@ -80,6 +91,7 @@ def _serve(settings: LinkerSettings) -> None:
                 rows=settings.max_delivery_rows,
                 open_deliveries=settings.max_open_deliveries,
             ),
+            key_states=partial(key_states, connect),
             abandoned_after_s=settings.abandoned_after_days * 24 * 3600,
         )
         runs = Runs(
@@ -88,7 +100,7 @@ def _serve(settings: LinkerSettings) -> None:
                 store,
                 releases,
                 audit,
-                connect=lambda: _converter(settings),
+                connect=connect,
                 registry=tables,
                 policy=disclosure,
                 purpose=settings.purpose,
@@ -96,24 +108,35 @@ def _serve(settings: LinkerSettings) -> None:
             ),
         )
 
+        rekeyings = Rekeyings(engine, audit)
+
         def register(target: grpc.Server) -> None:
             add_IntakeServiceServicer_to_server(IntakeApi(intake), target)
             add_LinkageServiceServicer_to_server(LinkageApi(runs), target)
+            add_RekeyingServiceServicer_to_server(RekeyingApi(rekeyings), target)
             add_StatisticsServiceServicer_to_server(StatisticsApi(tables, releases), target)
+            log.register(target)
+
+        access = AccessTable.load(settings.access)
+        with kept(audit, engine, settings, "linker", folder, real="kinlink-v1" in settings.suites) as log:
+            def stopping() -> None:
+            rekeyings.close()
+            runs.close()
 
         store.open()
-        intake.open()
-        runs.open()
-        server.run(settings, register, SERVICES, AccessTable.load(settings.access), audit, stopping=runs.close)
+            intake.open()
+            runs.open()
+        rekeyings.open(RekeyingWork(store, audit, connect, settings.purpose, rekeyings.wait))
+            server.run(settings, register, (*SERVICES, *AUDIT_SERVICES), access, audit, stopping=stopping)
 
 
 @contextmanager
-def _converter(settings: LinkerSettings) -> Iterator[ConversionClient]:
+def _keys(settings: LinkerSettings) -> Iterator[PseudonymizerKeys]:
     identity = Identity(settings.ca, settings.client_certificate, settings.client_key)
     name = settings.pseudonymizer_name or None
     interceptors = telemetry.client_interceptors()
     with open_channel(settings.pseudonymizer, identity, interceptors, name) as channel:
-        yield ConversionClient(channel)
+        yield PseudonymizerKeys(channel)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ from pseudonymizer.settings import PseudonymizerSettings
 from servicekit import database, server, telemetry
 from servicekit.access import AccessTable, AccessTableError
 from servicekit.audit import AuditLog
+from servicekit.audit.audit_api import SERVICES as AUDIT_SERVICES
+from servicekit.audit.checkpoints import LogError
+from servicekit.audit.keeping import kept
 from servicekit.settings import SettingsFileError
 from servicekit.startup import one_message
 
@@ -33,6 +36,7 @@ _STARTUP_ERRORS = (
     AccessTableError,
     genesis.GenesisFileError,
     KeyStoreError,
+    LogError,
     PolicyError,
     ristretto255.LibsodiumError,
     server.ServerError,
@@ -60,19 +64,24 @@ def _serve(config: Path) -> None:
     audit = AuditLog(engine)
     genesis.begin(settings.genesis, engine, audit, _now)
     kek = open_key_encryption_key(settings.kek, config.parent, first_start=is_empty(engine))
-    keyset = KeyStore(engine, kek, policy.suite, audit).open(policy.key_lines())
+    keys = KeyStore(engine, kek, policy.suite, audit, holders=policy.holders)
+    keys.open(policy.key_lines())
     ledger = Ledger(engine, audit, lambda: _now().date())
-    with ristretto255.new_pool() as pool:
-        api = PseudonymisationApi(Doors(policy, keyset, ledger, pool, settings.max_batch_elements))
+    with (
+        kept(audit, engine, settings, "pseudonymizer", config.parent, real=not policy.suite.synthetic) as log,
+        ristretto255.new_pool() as pool,
+    ):
+        api = PseudonymisationApi(Doors(policy, keys, ledger, pool, settings.max_batch_elements))
 
         def register(target: grpc.Server) -> None:
             add_PseudonymisationServiceServicer_to_server(api, target)
             add_KeyAdministrationServiceServicer_to_server(KeyAdministrationServiceServicer(), target)
+            log.register(target)
 
         server.run(
             settings,
             register,
-            (SERVICE, _ADMINISTRATION),
+            (SERVICE, _ADMINISTRATION, *AUDIT_SERVICES),
             AccessTable.load(Path(__file__).with_name("access.toml")),
             audit,
             audited_per_message=server.rpcs_of((SERVICE,)),

@@ -6,8 +6,9 @@ request id → span → error mapping → identity → audit → access → hand
    before the (first) answer leaves; a stream that fails later has two entries.
 2. RPCs in `audited_per_message` write their own entry per message; this layer
    then writes only refusals and failures that the handler did not write.
-3. Health and reflection are logged when refused, not when answered: health must
-   answer when the log cannot be written.
+3. Health and reflection are logged when refused, not when answered. While the log is
+   known to be failing, health is all that is answered: other calls are refused before
+   their work is begun, and streams end at their next message.
 4. gRPC runs each call, a stream's iteration included, in a context of its own;
    `identity.current_caller()` and the current span hold there.
 5. A certificate that is denied or expires while its stream goes on ends it at
@@ -48,6 +49,7 @@ UNAUDITED_SERVICES = (
     "grpc.reflection.v1alpha.ServerReflection/",
     "grpc.reflection.v1.ServerReflection/",
 )
+_HEALTH = "grpc.health.v1.Health/"
 _FOREVER_S = 10 * 365 * 86_400  # gRPC says "no deadline" with a number of seconds beyond this
 _log = structlog.get_logger(__name__)
 _Answered = Callable[[], None]
@@ -159,6 +161,8 @@ class Layers(grpc.ServerInterceptor):
             call_audit = _CallAudit(call, self._audit, rpc in self._audited_per_message)
             stack.enter_context(call_audit.failures_recorded(context))
             call.caller = self._authenticate(context)
+            if not rpc.startswith(_HEALTH):
+                self._audit.check()
             self._admit(call, call.caller)
             stack.enter_context(self._shares.held(call.caller))
             if not context.is_active():
@@ -230,9 +234,11 @@ class _CallAudit:
         self._written = False
 
     def answered(self) -> None:
-        """Write the entry before the first answer leaves; later calls do nothing."""
+        """Write the entry before the first answer leaves; later, only see that the log is well."""
         if not self._silent and not self._written:
             self._append("ok", "")
+        elif not self._call.rpc.startswith(_HEALTH):
+            self._log.check()
         self._written = True
 
     @contextmanager

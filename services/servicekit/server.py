@@ -6,8 +6,10 @@
    caller has at most half of the threads.
 3. SIGTERM and SIGINT: health turns NOT_SERVING, new calls are refused, calls
    under way get `drain_s`.
-4. While the audit log cannot be written health is NOT_SERVING; it turns back
-   once an entry that says so was written.
+4. While the audit log cannot be written nothing but health is answered, and
+   that is NOT_SERVING with the cause in its trailing metadata (`kinlink-cause`);
+   it turns back once an entry that says so was written. Health of
+   `ANCHORS` says whether the log's second places take its checkpoints.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from servicekit.settings import ServerSettings
 
 _log = structlog.get_logger(__name__)
 _AUDIT_RETRY_S = 1.0
+ANCHORS = "kinlink.audit.anchors"
 
 
 class ServerError(Exception):
@@ -218,18 +221,33 @@ def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(first, fetch, require_client_authentication=True)
 
 
+class _Servicer(health.HealthServicer):  # type: ignore[misc]  # untyped
+    """Answers a check with the cause beside it."""
+
+    def __init__(self, audit: AuditLog) -> None:
+        super().__init__()
+        self._audit = audit
+
+    def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - gRPC's
+        if self._audit.failing:
+            context.set_trailing_metadata((("kinlink-cause", self._audit.failing),))
+        return super().Check(request, context)
+
+
 class _Health:
     """Says SERVING for every service and overall while the server is open and the audit log can be written."""
 
     def __init__(self, services: Sequence[str], audit: AuditLog) -> None:
-        self.servicer = health.HealthServicer()
+        self.servicer = _Servicer(audit)
         self._names = ("", *services)
         self._audit = audit
         self._lock = Lock()
         self._open = False
-        self._audited = True
+        self._recovering = False
+        self._told: dict[str, Any] = {}
         self._left = Event()
         audit.on_failure = self._audit_failed
+        audit.on_anchored = self._anchored
         self._publish()
 
     def enter(self) -> None:
@@ -242,17 +260,26 @@ class _Health:
         self.servicer.enter_graceful_shutdown()
 
     def _publish(self) -> None:
-        serving = self._open and self._audited
+        serving = self._open and not self._audit.failing
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in self._names:
-            self.servicer.set(name, status)
+        told = dict.fromkeys(self._names, status)
+        well = self._audit.anchored
+        told[ANCHORS] = health_pb2.HealthCheckResponse.SERVING if well else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in told:
+            if self._told.get(name) != told[name]:  # who watches is told of changes
+                self.servicer.set(name, told[name])
+        self._told = told
+
+    def _anchored(self) -> None:
+        with self._lock:
+            self._publish()
 
     def _audit_failed(self) -> None:
         with self._lock:
-            if not self._audited:
-                return
-            self._audited = False
             self._publish()
+            if self._recovering:
+                return
+            self._recovering = True
         Thread(target=self._await_audit, name="audit-recovery", daemon=True).start()
 
     def _await_audit(self) -> None:
@@ -262,7 +289,9 @@ class _Health:
             except UnavailableError:
                 continue
             with self._lock:
-                self._audited = True
+                if self._audit.failing:  # again, meanwhile
+                    continue
+                self._recovering = False
                 self._publish()
             _log.info("audit log can be written again")
             return

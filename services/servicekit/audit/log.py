@@ -43,6 +43,8 @@ class AuditLog:
         self._engine = engine
         self.on_failure = on_failure
         self.on_append: Callable[[], None] = lambda: None
+        self.on_anchored: Callable[[], None] = lambda: None
+        self.anchored = True
         self._failing = ""
         self._broken = ""
 
@@ -61,6 +63,11 @@ class AuditLog:
         _log.error("the audit log is not to be trusted", cause=cause)
         self._broken = cause
         self.on_failure()
+
+    def set_anchored(self, well: bool) -> None:
+        """Take note of whether the second places take the log's checkpoints."""
+        self.anchored = well
+        self.on_anchored()
 
     def append(self, entry: AuditEntry, connection: Connection | None = None) -> int:
         """Append and return the entry's index; with a connection, as part of its transaction.
