@@ -17,7 +17,10 @@ from servicekit.identity import current_caller
 
 
 class PseudonymisationApi(PseudonymisationServiceServicer):
-    """Serves the three streams; every message is authorised, counted and logged by itself."""
+    """Serves the four streams; every message is authorised, counted and logged by itself.
+
+    A call remembers the keys that it was answered under while they were active: it may end under them.
+    """
 
     def __init__(self, doors: Doors) -> None:
         """Serve `doors`."""
@@ -27,21 +30,25 @@ class PseudonymisationApi(PseudonymisationServiceServicer):
         self, request_iterator: Iterator[pb.EvaluateRequest], _context: grpc.ServicerContext
     ) -> Iterator[pb.EvaluateResponse]:
         """See the proto."""
+        begun: set[KeyName] = set()
         for request in request_iterator:
-            key, elements = self._doors.evaluate(
-                current_caller(), _name(request.key, "key"), request.suite, request.elements
+            answer = self._doors.evaluate(
+                current_caller(), _name(request.key, "key"), request.suite, request.elements, begun
             )
-            yield pb.EvaluateResponse(key=_ref(key), elements=elements)
+            begun.add(answer.key)
+            yield pb.EvaluateResponse(key=_ref(answer.key), elements=answer.elements)
 
     def Pseudonymise(
         self, request_iterator: Iterator[pb.PseudonymiseRequest], _context: grpc.ServicerContext
     ) -> Iterator[pb.PseudonymiseResponse]:
         """See the proto."""
+        begun: set[KeyName] = set()
         for request in request_iterator:
-            key, elements = self._doors.pseudonymise(
-                current_caller(), _name(request.key, "key"), request.suite, list(request.identifiers)
+            answer = self._doors.pseudonymise(
+                current_caller(), _name(request.key, "key"), request.suite, list(request.identifiers), begun
             )
-            yield pb.PseudonymiseResponse(key=_ref(key), elements=elements)
+            begun.add(answer.key)
+            yield pb.PseudonymiseResponse(key=_ref(answer.key), elements=answer.elements)
 
     def Convert(
         self, request_iterator: Iterator[pb.ConvertRequest], _context: grpc.ServicerContext
@@ -49,10 +56,21 @@ class PseudonymisationApi(PseudonymisationServiceServicer):
         """See the proto."""
         for request in request_iterator:
             source = getattr(request, "from")  # a word of Python
-            key, elements = self._doors.convert(
+            answer = self._doors.convert(
                 current_caller(), _name(source, "from"), _name(request.to, "to"), request.elements
             )
-            yield pb.ConvertResponse(**{"from": source, "to": _ref(key)}, elements=elements)
+            yield pb.ConvertResponse(**{"from": source, "to": _ref(answer.key)}, elements=answer.elements)
+
+    def Rekey(
+        self, request_iterator: Iterator[pb.RekeyRequest], _context: grpc.ServicerContext
+    ) -> Iterator[pb.RekeyResponse]:
+        """See the proto."""
+        for request in request_iterator:
+            source = getattr(request, "from")  # a word of Python
+            answer = self._doors.rekey(
+                current_caller(), _name(source, "from"), _name(request.to, "to"), request.elements
+            )
+            yield pb.RekeyResponse(**{"from": source, "to": _ref(answer.key)}, elements=answer.elements)
 
 
 def _name(ref: KeyRef, field: str) -> KeyName:

@@ -1,19 +1,20 @@
 """Keys in memory: which one an operation may use.
 
 1. A key line is (domain, kind); its versions count from 1, and at most one is active: the primary.
-2. Evaluation and conversion *to* a domain use active versions only; conversion *from* also
-   retiring ones, so that stored pseudonyms can be carried on. Every other state refuses everything.
+2. What each state allows is `lifecycle.USES`; everything else is refused. A key that no operation may use is not
+   in memory, its name and state are.
 3. A key shows its name and state, never its scalar, and is not pickled.
+4. A keyset is the store at one generation; it never changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
 from kinlink.pseudonyms import Kind
-from pseudonymizer.lifecycle import KeyState
+from pseudonymizer.lifecycle import USABLE, USES, KeyState, Permit, Use
 from servicekit.errors import InvalidError, PreconditionError
 
 
@@ -44,40 +45,59 @@ class Key:
 class Keyset:
     """The keys of the declared domains."""
 
-    def __init__(self, keys: Iterable[Key]) -> None:
-        """Hold `keys`; versions are unique in their line."""
-        self._keys = {key.name: key for key in keys}
+    def __init__(self, keys: Iterable[Key], generation: int = 0) -> None:
+        """Hold `keys`, whose versions are unique in their line, as the store was at `generation`."""
+        self.generation = generation
+        self._states: dict[KeyName, KeyState] = {}
+        self._keys: dict[KeyName, Key] = {}
+        for key in keys:
+            self._states[key.name] = key.state
+            if key.state in USABLE:
+                self._keys[key.name] = key
         self._primaries = {(n.domain, n.kind): k for n, k in self._keys.items() if k.state is KeyState.ACTIVE}
 
-    def for_output(self, wanted: KeyName) -> Key:
-        """Return the key to evaluate under or to convert to.
+    def for_evaluation(self, wanted: KeyName, begun: Collection[KeyName] = ()) -> Key:
+        """Return the key to evaluate under; `begun` are those that this call was answered under while active.
 
         Raises:
             PreconditionError: KEY_VERSION_UNKNOWN, KEY_VERSION_INACTIVE, or KEY_MISSING when nothing is active.
         """
-        if wanted.version:
-            return self._in_state(wanted, KeyState.ACTIVE)
-        primary = self._primaries.get((wanted.domain, wanted.kind))
-        if primary is None:
-            raise PreconditionError("this domain has no active key of this kind", "KEY_MISSING")
-        return primary
+        return self._find(wanted, Use.EVALUATE, begun)
 
-    def for_input(self, wanted: KeyName) -> Key:
-        """Return the key under which pseudonyms to be converted stand.
+    def for_conversion(self, source: KeyName, target: KeyName) -> tuple[Key, Key]:
+        """Return the keys to convert from and to.
 
         Raises:
-            InvalidError: KEY_VERSION_UNSPECIFIED for version 0; the holder knows it.
-            PreconditionError: KEY_VERSION_UNKNOWN, KEY_VERSION_INACTIVE.
+            InvalidError: KEY_VERSION_UNSPECIFIED, the holder knows what it converts from.
+            PreconditionError: as `for_evaluation`.
         """
-        if not wanted.version:
-            raise InvalidError("the version to convert from must be set", "KEY_VERSION_UNSPECIFIED")
-        return self._in_state(wanted, KeyState.ACTIVE, KeyState.RETIRING)
+        return self._from(source, Use.CONVERT_FROM), self._find(target, Use.CONVERT_TO)
 
-    def _in_state(self, wanted: KeyName, *states: KeyState) -> Key:
-        key = self._keys.get(wanted)
-        if key is None:
+    def for_rekeying(self, source: KeyName, target: KeyName) -> tuple[Key, Key]:
+        """Return the keys to rekey from and to, of one line. Raises as `for_conversion`."""
+        return self._from(source, Use.REKEY_FROM), self._find(target, Use.REKEY_TO)
+
+    def usable(self, name: KeyName) -> Key | None:
+        """Return a key that some operation may use; None when it is not there or not usable."""
+        return self._keys.get(name)
+
+    def _from(self, wanted: KeyName, use: Use) -> Key:
+        if not wanted.version:
+            raise InvalidError(f"the version to {use} must be set", "KEY_VERSION_UNSPECIFIED")
+        return self._find(wanted, use)
+
+    def _find(self, wanted: KeyName, use: Use, begun: Collection[KeyName] = ()) -> Key:
+        if not wanted.version:
+            primary = self._primaries.get((wanted.domain, wanted.kind))
+            if primary is None:
+                raise PreconditionError("this domain has no active key of this kind", "KEY_MISSING")
+            return primary
+        state = self._states.get(wanted)
+        if state is None:
             raise PreconditionError("there is no such key version", "KEY_VERSION_UNKNOWN")
-        if key.state not in states:
-            message = f"this key version is {key.state}; use the primary version"
-            raise PreconditionError(message, "KEY_VERSION_INACTIVE", metadata={"state": key.state})
-        return key
+        permit = USES[use].get(state)
+        if permit is None or (permit is Permit.STREAM_BEGUN and wanted not in begun):
+            advice = "only a retiring one is rekeyed" if use is Use.REKEY_FROM else "use the primary version"
+            message = f"this key version is {state}; {advice}"
+            raise PreconditionError(message, "KEY_VERSION_INACTIVE", metadata={"state": state})
+        return self._keys[wanted]

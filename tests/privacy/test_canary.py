@@ -68,7 +68,7 @@ def scalars(folder: Path) -> dict[str, bytes]:
     kek = open_key_encryption_key("file:kek.key", folder, first_start=False)
     keyset = KeyStore(engine, kek, policy.suite, AuditLog(engine)).open(policy.key_lines())
     engine.dispose()
-    return {f"key of {d} {k}": keyset.for_output(KeyName(d, k, 0)).scalar for d, k in policy.key_lines()}
+    return {f"key of {d} {k}": keyset.for_evaluation(KeyName(d, k, 0)).scalar for d, k in policy.key_lines()}
 
 
 def sweep(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ def _open(engine: Engine, folder: Path, kek: str = "file:kek", suite: Suite = Su
 
 
 def _scalar(keyset: Keyset, domain: str = "source/prisme", kind: Kind = Kind.CPR) -> bytes:
-    return keyset.for_output(KeyName(domain, kind, 0)).scalar
+    return keyset.for_evaluation(KeyName(domain, kind, 0)).scalar
 
 
 def test_keys_are_made_once_random_and_kept_over_restarts(engine: Engine, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_keys_are_made_once_random_and_kept_over_restarts(engine: Engine, tmp_pa
     scalars = [_scalar(first, *line) for line in _LINES]
     assert scalars == [_scalar(again, *line) for line in _LINES]
     assert len(set(scalars)) == len(_LINES)
-    assert first.for_output(_PRIMARY).name.version == 1
+    assert first.for_evaluation(_PRIMARY).name.version == 1
     entries = AuditLog(engine).entries()
     assert [(e["rpc"], e["subject"], e["kind"], e["key_version"]) for e in entries] == [
         ("key.create", domain, kind, 1) for domain, kind in _LINES
@@ -120,29 +120,6 @@ def test_unknown_providers_are_refused(tmp_path: Path, uri: str) -> None:
         open_key_encryption_key(uri, tmp_path, first_start=True)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "UPDATE pseudonymisation_keys SET generation = 2",
-        "UPDATE pseudonymisation_keys SET version = 2",
-        "UPDATE pseudonymisation_keys SET sealed = zeroblob(60)",
-        "UPDATE pseudonymisation_keys SET wrapped_key = zeroblob(60)",
-        "UPDATE pseudonymisation_keys SET check_value = zeroblob(32)",
-        "UPDATE pseudonymisation_keys SET domain = 'source/prisme', kind = 'address' WHERE kind = 'replacement'",
-        """UPDATE pseudonymisation_keys SET (sealed, wrapped_key, check_value) = (SELECT sealed, wrapped_key,
-           check_value FROM pseudonymisation_keys WHERE domain = 'linkage/familie')""",
-    ],
-)
-def test_a_row_that_was_moved_or_changed_does_not_open(engine: Engine, tmp_path: Path, change: str) -> None:
-    _open(engine, tmp_path)
-    with engine.begin() as connection:
-        connection.execute(text(change))
-    lines = [*_LINES, ("source/prisme", Kind.ADDRESS)]
-    kek = open_key_encryption_key("file:kek", tmp_path, first_start=False)
-    with pytest.raises(KeyStoreError):
-        KeyStore(engine, kek, Suite.SYNTHETIC, AuditLog(engine)).open(lines)
-
-
 def test_a_store_of_the_other_suite_is_refused(engine: Engine, tmp_path: Path) -> None:
     _open(engine, tmp_path)
     with pytest.raises(KeyStoreError, match="another suite"):
@@ -153,47 +130,65 @@ def test_a_line_has_one_active_version(engine: Engine, tmp_path: Path) -> None:
     _open(engine, tmp_path)
     copy = text(
         "INSERT INTO pseudonymisation_keys SELECT domain, kind, version + 1, suite, state, generation, "
-        "wrapping_version, wrapped_key, sealed, check_value, created_at FROM pseudonymisation_keys"
+        "wrapping_version, wrapped_key, sealed, check_value, created_at, state_since, activated_at, compromised_at "
+        "FROM pseudonymisation_keys"
     )
     with pytest.raises(IntegrityError), engine.begin() as connection:
         connection.execute(copy)
 
 
-@pytest.mark.parametrize(
-    ("state", "output", "source"),
-    [
-        (KeyState.PENDING, False, False),
-        (KeyState.ACTIVE, True, True),
-        (KeyState.RETIRING, False, True),
-        (KeyState.DISABLED, False, False),
-        (KeyState.DESTROYED, False, False),
-        (KeyState.COMPROMISED, False, False),
-    ],
-)
-def test_what_a_key_may_be_used_for_in_each_state(state: KeyState, *, output: bool, source: bool) -> None:
-    keyset = Keyset([Key(_FIRST, state, bytes(32))])
-    for ask, allowed in ((keyset.for_output, output), (keyset.for_input, source)):
+_ALLOWED = {  # state: evaluate, evaluate in a call begun under it, convert from, convert to, rekey from, rekey to
+    KeyState.PENDING: (False, False, False, False, False, False),
+    KeyState.ACTIVE: (True, True, True, True, False, True),
+    KeyState.RETIRING: (False, True, True, True, True, False),
+    KeyState.DISABLED: (False, False, False, False, False, False),
+    KeyState.DESTROYED: (False, False, False, False, False, False),
+    KeyState.COMPROMISED: (False, False, False, False, False, False),
+}
+
+
+@pytest.mark.parametrize("state", KeyState)
+def test_what_a_key_may_be_used_for_in_each_state(state: KeyState) -> None:
+    active, retiring = KeyName("linkage/a", Kind.CPR, 1), KeyName("linkage/b", Kind.CPR, 1)
+    keyset = Keyset(
+        [
+            Key(_FIRST, state, bytes(32)),
+            Key(active, KeyState.ACTIVE, bytes(32)),
+            Key(retiring, KeyState.RETIRING, bytes(32)),
+        ]
+    )
+    asked: list[Callable[[], object]] = [
+        lambda: keyset.for_evaluation(_FIRST),
+        lambda: keyset.for_evaluation(_FIRST, {_FIRST}),
+        lambda: keyset.for_conversion(_FIRST, active),
+        lambda: keyset.for_conversion(active, _FIRST),
+        lambda: keyset.for_rekeying(_FIRST, active),
+        lambda: keyset.for_rekeying(retiring, _FIRST),
+    ]
+    for ask, allowed in zip(asked, _ALLOWED[state], strict=True):
         if allowed:
-            assert ask(_FIRST).state is state
+            ask()
         else:
             with pytest.raises(PreconditionError) as refused:
-                ask(_FIRST)
+                ask()
             assert refused.value.reason == "KEY_VERSION_INACTIVE"
+    assert (keyset.usable(_FIRST) is None) == (state not in {KeyState.ACTIVE, KeyState.RETIRING})
 
 
 def test_version_zero_is_the_primary_and_unknown_ones_are_refused() -> None:
     second = KeyName("source/prisme", Kind.CPR, 2)
     keyset = Keyset([Key(_FIRST, KeyState.RETIRING, bytes(32)), Key(second, KeyState.ACTIVE, bytes(32))])
-    assert keyset.for_output(_PRIMARY).name == second
-    assert keyset.for_input(_FIRST).name == _FIRST
-    with pytest.raises(InvalidError) as unset:
-        keyset.for_input(_PRIMARY)
-    assert unset.value.reason == "KEY_VERSION_UNSPECIFIED"
+    assert keyset.for_evaluation(_PRIMARY).name == second
+    assert [key.name for key in keyset.for_rekeying(_FIRST, _PRIMARY)] == [_FIRST, second]
+    for ask in (keyset.for_conversion, keyset.for_rekeying):
+        with pytest.raises(InvalidError) as unset:
+            ask(_PRIMARY, second)
+        assert unset.value.reason == "KEY_VERSION_UNSPECIFIED"
     with pytest.raises(PreconditionError) as unknown:
-        keyset.for_output(KeyName("source/prisme", Kind.CPR, 3))
+        keyset.for_evaluation(KeyName("source/prisme", Kind.CPR, 3))
     assert unknown.value.reason == "KEY_VERSION_UNKNOWN"
     with pytest.raises(PreconditionError) as missing:
-        keyset.for_output(KeyName("source/dubu", Kind.CPR, 0))
+        keyset.for_evaluation(KeyName("source/dubu", Kind.CPR, 0))
     assert missing.value.reason == "KEY_MISSING"
 
 

@@ -1,144 +1,380 @@
-"""The sealed key store: a table in the service's state database.
+"""The sealed key store: tables in the service's state database.
 
-1. Each key is random, independent of all others, and sealed with AES-256-GCM under a data key
-   of its own, which the key-encryption key wraps.
-2. The associated data is (domain, kind, version, suite, generation): a row moved, renamed or
-   put back from an older generation does not open.
-3. A public check value scalar·G stands beside each key, so that an opened key can be proven
-   the right one.
-4. Opening makes the keys of declared domains that have none: version 1, active, each with an audit entry.
+1. Every change is one transaction (`change`): the store as it was is proven first, and the store as it
+   became is sealed as a whole, at the next generation. No row can be changed, removed or put back by others.
+2. Transitions are the lifecycle's, for several keys together, each with its audit entry in the same transaction.
+3. A store put back whole is for the anchors to find (`Anchors`): they are asked at start and at each reload, and told
+   after each change, before it is answered.
+4. Opening makes the keys of declared lines that have none: version 1, active.
+5. A destroyed key's row stays, without the key; the database's files are cleaned of it (`erasure`).
+6. What is in memory belongs to one generation. `at` brings it up to the one that a caller read in its own
+   transaction; a store that cannot be proven any more answers nothing.
 
-*Guarantee:* a keyset is returned only if every key of the declared domains opened and
-matches its check value. It does not know grants or callers.
+*Guarantee:* a keyset is returned only if the manifest's seal holds and every key of the declared lines opened and
+matches its check value. It does not know callers' grants.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+import hmac
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final
+from threading import Lock
+from typing import Final, Protocol
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import (
-    Column,
-    Connection,
-    Engine,
-    Integer,
-    LargeBinary,
-    MetaData,
-    RowMapping,
-    Table,
-    Text,
-    func,
-    insert,
-    select,
-    text,
-)
+import structlog
+from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, text, update
 
 from kinlink import ristretto255
 from kinlink.pseudonyms import Kind, Suite
 from pseudonymizer.keyset import Key, KeyName, Keyset
-from pseudonymizer.keystore.encryption_keys import KeyEncryptionKey, KeyStoreError, wrapping_version
-from pseudonymizer.lifecycle import KeyState
+from pseudonymizer.keystore import attested, erasure, plan, tables
+from pseudonymizer.keystore.encryption_keys import KeyEncryptionKey, KeyStoreError
+from pseudonymizer.keystore.manifest import KeyVersionRow, Manifest, manifest
+from pseudonymizer.keystore.sealing import Sealer
+from pseudonymizer.lifecycle import USABLE, KeyState, Transition, rule
+from pseudonymizer.signers import signers_digest
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
+from servicekit.errors import InvalidError, UnavailableError
 
-_NONCE_SIZE: Final = 12
 _LOCK: Final = 7_310_151  # any constant that no other advisory lock uses
+_CHANGED: Final = "the key store was changed by something else than this service; restore a backup"
+_OLDER: Final = "the key store is older, or another, than this process has seen it; an old one was put back"
+_log = structlog.get_logger(__name__)
 
-_keys = Table(
-    "pseudonymisation_keys",
-    MetaData(),
-    Column("domain", Text, primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("version", Integer, primary_key=True),
-    Column("suite", Text),
-    Column("state", Text),
-    Column("generation", Integer),
-    Column("wrapping_version", Text),
-    Column("wrapped_key", LargeBinary),
-    Column("sealed", LargeBinary),
-    Column("check_value", LargeBinary),
-    Column("created_at", Text),
-)
+
+class Anchors(Protocol):
+    """Where the store's generation stands outside of it."""
+
+    def check(self, manifest: Manifest) -> None:
+        """Raise KeyStoreError when this is older than what was anchored, or other content at its generation."""
+
+    def write(self, manifest: Manifest) -> None:
+        """Anchor it, durably. Raises UnavailableError when that fails; the change has taken effect all the same."""
+
+
+class _NoAnchors:
+    def check(self, manifest: Manifest) -> None:
+        """Know of nothing."""
+
+    def write(self, manifest: Manifest) -> None:
+        """Tell nobody."""
 
 
 def is_empty(engine: Engine) -> bool:
     """Say whether no key was ever made in this database."""
     with read(engine) as connection:
-        return connection.execute(select(func.count()).select_from(_keys)).scalar_one() == 0
+        return connection.execute(select(func.count()).select_from(tables.keys)).scalar_one() == 0
 
 
 class KeyStore:
-    """Opens and makes keys of one suite."""
+    """Opens, makes and changes keys of one suite."""
 
-    def __init__(self, engine: Engine, kek: KeyEncryptionKey, suite: Suite, audit: AuditLog) -> None:
-        """Use `engine`, whose tables are migrated."""
+    def __init__(
+        self,
+        engine: Engine,
+        kek: KeyEncryptionKey,
+        suite: Suite,
+        audit: AuditLog,
+        *,
+        holders: Callable[[str, Kind], Sequence[str]] = lambda _domain, _kind: (),
+        anchors: Anchors | None = None,
+        signers: Callable[[Connection], bytes] = signers_digest,
+    ) -> None:
+        """Use `engine`, whose tables are migrated. `holders` says who stores pseudonyms of a line (the policy)."""
         self._engine = engine
-        self._kek = kek
+        self._sealer = Sealer(kek)
         self._suite = suite
         self._audit = audit
+        self._holders = holders
+        self._anchors = anchors or _NoAnchors()
+        self._signers = signers
+        self._lines: frozenset[tuple[str, Kind]] = frozenset()
+        self._keyset = Keyset(())
+        self._versions: tuple[KeyVersionRow, ...] = ()
+        self._manifest = Manifest(0, b"")
+        self._opened: dict[tuple[KeyName, int], Key] = {}
+        self._refused = ""
+        self._loading = Lock()
+        self._open: set[Connection] = set()
 
     def open(self, lines: Iterable[tuple[str, Kind]]) -> Keyset:
         """Return the keys of these lines (domain, kind), making those that have none.
 
         Raises:
-            KeyStoreError: the store belongs to another suite or key-encryption key, or a row was changed.
+            KeyStoreError: the store belongs to another suite or key-encryption key, was changed, or is older than
+                its anchors say.
         """
         wanted = list(lines)
+        self._lines = frozenset(wanted)
+        with self._change() as connection:
+            held = {version.line for version in self.versions(connection)}
+            now = datetime.now(UTC)
+            for line in wanted:
+                if line not in held:
+                    self._insert(connection, KeyName(*line, 1), KeyState.ACTIVE, now, "", "")
+        if any(version.state is KeyState.DESTROYED for version in self._versions):
+            erasure.finish(self._engine)  # again, since the last process may have been cut off before
+        return self._keyset
+
+    def at(self, generation: int) -> Keyset:
+        """Return the keys as they are, having read them again unless they are of `generation`.
+
+        Raises:
+            UnavailableError: KEY_STORE_UNUSABLE, they cannot be read or proven any more.
+        """
+        keyset = self._keyset
+        if keyset.generation == generation and not self._refused:
+            return keyset
+        with self._loading:
+            if self._keyset.generation != generation or self._refused:
+                try:
+                    self._load()
+                except KeyStoreError as error:
+                    self.refuse(str(error))
+                    raise _unusable() from error
+            return self._keyset
+
+    def current(self) -> tuple[tuple[KeyVersionRow, ...], Keyset]:
+        """Return all versions ever made, proven, and the keys, both of one generation, as they are now.
+
+        Raises:
+            UnavailableError: as `at`.
+        """
+        with read(self._engine) as connection:
+            generation = tables.generation(connection)
+        self.at(generation)
+        with self._loading:
+            return self._versions, self._keyset
+
+    @property
+    def refused(self) -> str:
+        """Why nothing is answered; "" while keys are."""
+        return self._refused
+
+    def refuse(self, why: str) -> None:
+        """Answer nothing until the store was read and proven again."""
+        if not self._refused:
+            _log.error("the key store cannot be used", why=why)
+        self._refused = why
+
+    @contextmanager
+    def change(self) -> Iterator[Connection]:
+        """Yield a transaction in which keys and signers may change; at its end seal, commit, clean up and anchor.
+
+        Where nothing changed the generation stays.
+
+        Raises:
+            UnavailableError: KEY_STORE_UNUSABLE, the store does not stand the proof, nothing is changed; or what
+                `Anchors.write` raises: then the change has taken effect, and repeating it is harmless.
+        """
+        try:
+            with self._change() as connection:
+                yield connection
+        except KeyStoreError as error:
+            self.refuse(str(error))
+            raise _unusable() from error
+
+    @contextmanager
+    def _change(self) -> Iterator[Connection]:
         with self._engine.begin() as connection:
+            erasure.begin(connection)
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-            rows = self._rows(connection, wanted)  # opened before anything is made under the same key
-            keys = [self._unseal(row) for row in rows if row["state"] != KeyState.DESTROYED]
-            held = {(row["domain"], row["kind"]) for row in rows}
-            keys += [self._create(connection, KeyName(*line, 1)) for line in wanted if line not in held]
-        return Keyset(keys)
+            if self._head(connection) is None and not self._rows(connection):
+                connection.execute(insert(tables.head).values(only=1, mac=b"", **self._sealer.new_head()))
+                before = Manifest(0, b"")
+            else:
+                before = self.manifest(connection)
+            self._anchors.check(before)
+            self._open.add(connection)
+            try:
+                yield connection
+            finally:
+                self._open.discard(connection)
+            after = self._seal(connection, before)
+        if after != before:
+            erasure.finish(self._engine)
+        with self._loading:
+            self._load()
+        self._anchors.write(after)
 
-    def _rows(self, connection: Connection, lines: list[tuple[str, Kind]]) -> list[RowMapping]:
-        rows = connection.execute(select(_keys)).mappings().all()
-        if any(row["suite"] != self._suite for row in rows):
+    def _load(self) -> None:
+        """Read the store again, whole; called with the lock held. Raises KeyStoreError."""
+        with read(self._engine) as connection:
+            proven = self.manifest(connection)
+            rows = self._rows(connection)
+        if proven.generation < self._manifest.generation or (
+            proven.generation == self._manifest.generation and proven != self._manifest
+        ):
+            raise KeyStoreError(_OLDER)
+        self._anchors.check(proven)
+        opened: dict[tuple[KeyName, int], Key] = {}
+        for row, version in zip(rows, map(KeyVersionRow.of_row, rows), strict=True):
+            if version.line not in self._lines:
+                continue
+            place = version.name, version.generation
+            opened[place] = self._opened.get(place) or self._unseal(row, version)
+        self._opened = opened
+        self._manifest, self._versions = proven, tuple(map(KeyVersionRow.of_row, rows))
+        self._keyset = Keyset(opened.values(), proven.generation)
+        self._refused = ""
+
+    def _unseal(self, row: RowMapping, version: KeyVersionRow) -> Key:
+        """Open a key to prove it; keep it only where it may be used."""
+        if version.state is KeyState.DESTROYED:
+            return Key(version.name, version.state, b"")
+        key = self._sealer.unseal(row)
+        return key if version.state in USABLE else Key(version.name, version.state, b"")
+
+    def create(
+        self, connection: Connection, domain: str, kind: Kind, *, caller: str = "", evidence: str = ""
+    ) -> KeyVersionRow:
+        """Make the next version of a line, pending, in a transaction of `change`.
+
+        Raises:
+            InvalidError: KEY_LINE_UNKNOWN. PreconditionError: KEY_PENDING_EXISTS.
+        """
+        self._check_open(connection)
+        if (domain, kind) not in self._lines:
+            raise InvalidError("the policy declares no such domain and kind", "KEY_LINE_UNKNOWN")
+        version = plan.next_version(self.versions(connection), domain, kind)
+        name = KeyName(domain, kind, version)
+        self._insert(connection, name, KeyState.PENDING, datetime.now(UTC), caller, evidence)
+        return next(row for row in self.versions(connection) if row.name == name)
+
+    def transition(
+        self,
+        connection: Connection,
+        keys: Sequence[KeyName],
+        transition: Transition,
+        at: datetime,
+        *,
+        caller: str = "",
+        evidence: str = "",
+        accept_loss: bool = False,
+    ) -> None:
+        """Take key versions through a transition, all or none, in a transaction of `change`.
+
+        `caller` and `evidence` stand in the audit entries, one a version. `accept_loss`: destroy although not
+        every holder has attested.
+
+        Raises:
+            PreconditionError: the lifecycle does not allow it (see `plan.steps`); nothing is changed.
+        """
+        self._check_open(connection)
+
+        def unattested(version: KeyVersionRow) -> list[str]:
+            return attested.missing(connection, version.name, self._holders(*version.line))
+
+        steps = plan.steps(self.versions(connection), keys, transition, unattested, accept_loss=accept_loss)
+        for version, step in steps:
+            if step is Transition.DESTROY:
+                attested.close(connection, version.name, self._holders(*version.line) if version.activated_at else ())
+            self._step(connection, version.name, step, at)
+            entry = AuditEntry(
+                f"key.{step}",
+                caller,
+                "ok",
+                subject=version.name.domain,
+                kind=version.name.kind,
+                key_version=version.name.version,
+                evidence=evidence,
+            )
+            self._audit.append(entry, connection)
+        if any(step is Transition.DESTROY for _, step in steps):
+            erasure.rewrite(connection, [dict(row) for row in self._rows(connection)])
+
+    def versions(self, connection: Connection) -> list[KeyVersionRow]:
+        """Return all versions ever made, by domain, kind and version, without keys, as the database has them."""
+        try:
+            return [KeyVersionRow.of_row(row) for row in self._rows(connection)]
+        except (ValueError, TypeError, KeyError) as error:
+            raise KeyStoreError(_CHANGED) from error
+
+    def manifest(self, connection: Connection) -> Manifest:
+        """Return the manifest of the store, proven.
+
+        Raises:
+            KeyStoreError: the store was changed, or was made for another suite.
+        """
+        versions, head = self.versions(connection), self._head(connection)
+        if any(version.suite is not self._suite for version in versions):
             raise KeyStoreError("this key store was made for another suite; never mix real and synthetic data")
-        return [row for row in rows if (row["domain"], row["kind"]) in lines]
+        if head is None:
+            raise KeyStoreError(_CHANGED)
+        found = manifest(self._suite, head["generation"], versions, self._signers(connection))
+        if not hmac.compare_digest(self._sealer.mac(head, found), bytes(head["mac"])):
+            raise KeyStoreError(_CHANGED)
+        return found
 
-    def _create(self, connection: Connection, name: KeyName) -> Key:
-        scalar = ristretto255.random_scalars(1)
-        row: dict[str, Any] = {
+    def _rows(self, connection: Connection) -> list[RowMapping]:
+        keys = tables.keys
+        query = select(keys).order_by(keys.c.domain, keys.c.kind, keys.c.version)
+        return list(connection.execute(query).mappings().all())
+
+    def _head(self, connection: Connection) -> RowMapping | None:
+        return connection.execute(select(tables.head)).mappings().one_or_none()
+
+    def _seal(self, connection: Connection, before: Manifest) -> Manifest:
+        versions, signers = self.versions(connection), self._signers(connection)
+        if manifest(self._suite, before.generation, versions, signers) == before:
+            return before
+        after = manifest(self._suite, before.generation + 1, versions, signers)
+        head = self._head(connection)
+        if head is None:
+            raise KeyStoreError(_CHANGED)
+        mac = self._sealer.mac(head, after)
+        connection.execute(update(tables.head).values(generation=after.generation, mac=mac))
+        return after
+
+    def _insert(
+        self, connection: Connection, name: KeyName, state: KeyState, at: datetime, caller: str, evidence: str
+    ) -> None:
+        scalar, now = ristretto255.random_scalars(1), at.isoformat()
+        row = {
             "domain": name.domain,
             "kind": name.kind.value,
             "version": name.version,
             "suite": self._suite.value,
-            "state": KeyState.ACTIVE.value,
-            "generation": 1,
+            "state": state.value,
+            "generation": tables.generation(connection) + 1,
             "check_value": ristretto255.multiply_base(scalar),
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created_at": now,
+            "state_since": now,
+            "activated_at": now if state is KeyState.ACTIVE else None,
         }
-        data_key, nonce = AESGCM.generate_key(256), os.urandom(_NONCE_SIZE)
-        row["wrapped_key"] = self._kek.wrap(data_key)
-        row["wrapping_version"] = wrapping_version(row["wrapped_key"])
-        row["sealed"] = nonce + AESGCM(data_key).encrypt(nonce, scalar, _associated(row))
-        connection.execute(insert(_keys).values(row))
-        entry = AuditEntry("key.create", "", "ok", subject=name.domain, kind=name.kind, key_version=name.version)
+        connection.execute(insert(tables.keys).values(self._sealer.seal(row, scalar)))
+        entry = AuditEntry(
+            "key.create", caller, "ok", subject=name.domain, kind=name.kind, key_version=name.version, evidence=evidence
+        )
         self._audit.append(entry, connection)
-        return Key(name, KeyState.ACTIVE, scalar)
 
-    def _unseal(self, row: RowMapping) -> Key:
-        name = KeyName(row["domain"], Kind(row["kind"]), row["version"])
-        cipher = AESGCM(self._kek.unwrap(row["wrapped_key"]))
-        sealed = row["sealed"]
-        try:
-            scalar = cipher.decrypt(sealed[:_NONCE_SIZE], sealed[_NONCE_SIZE:], _associated(row))
-        except InvalidTag as error:
-            raise KeyStoreError(
-                f"the sealed key of {name.domain} ({name.kind}) was changed; restore a backup"
-            ) from error
-        if ristretto255.multiply_base(scalar) != row["check_value"]:
-            raise KeyStoreError(f"the key of {name.domain} ({name.kind}) is not the one its check value names")
-        return Key(name, KeyState(row["state"]), scalar)
+    def _step(self, connection: Connection, name: KeyName, step: Transition, at: datetime) -> None:
+        """Change one row; `plan` has said that it may be."""
+        keys = tables.keys.c
+        here = (keys.domain == name.domain) & (keys.kind == name.kind.value) & (keys.version == name.version)
+        row = dict(connection.execute(select(tables.keys).where(here)).mappings().one())
+        state = rule(step).after
+        scalar = b"" if state is KeyState.DESTROYED else self._sealer.unseal(row).scalar
+        row |= {"state": state.value, "state_since": at.isoformat(), "generation": tables.generation(connection) + 1}
+        if step is Transition.ACTIVATE:
+            row["activated_at"] = at.isoformat()
+        if step is Transition.COMPROMISE:
+            row["compromised_at"] = at.isoformat()
+        if state is KeyState.DESTROYED:
+            row |= {"wrapped_key": None, "sealed": None, "wrapping_version": ""}
+        else:
+            row = self._sealer.seal(row, scalar)
+        connection.execute(update(tables.keys).where(here).values(row))
+
+    def _check_open(self, connection: Connection) -> None:
+        if connection not in self._open:
+            raise RuntimeError("keys change in a transaction of KeyStore.change() only")
 
 
-def _associated(row: RowMapping | dict[str, Any]) -> bytes:
-    parts = ("kinlink key", row["domain"], row["kind"], row["version"], row["suite"], row["generation"])
-    return "\n".join(map(str, parts)).encode()
+def _unusable() -> UnavailableError:
+    text = "the key store cannot be used; its operator finds the cause in the service's log"
+    return UnavailableError(text, "KEY_STORE_UNUSABLE")
