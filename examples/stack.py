@@ -253,6 +253,7 @@ class Stack:
                 "certificate": f"{certificate}.pem",
                 "key": f"{certificate}.key",
                 "suite": "synthetic",
+                **({"approval_key": str(self.approval_key(party))} if party in PEOPLE else {}),
             }
             self._write(self.client(party), content)
 
