@@ -82,7 +82,10 @@ class AuditClient:
         return list(answer.hashes)
 
     def consistency_proof(self, old_size: int, new_size: int) -> list[bytes]:
-        """Return the proof that the log of `new_size` entries continues that of `old_size`. Raises KinlinkError."""
+        """Return the proof that the log of `new_size` entries continues that of `old_size`, at least 1.
+
+        Raises KinlinkError.
+        """
         request = pb.GetConsistencyProofRequest(old_size=old_size, new_size=new_size)
         try:
             return list(self._stub.GetConsistencyProof(request).hashes)

@@ -23,6 +23,7 @@ from kinlink.errors import CertificateExpiredError, InputError
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 _RETRIED = {
+    "kinlink.audit.v1.AuditService": ("GetCheckpoint", "GetInclusionProof", "GetConsistencyProof"),
     "kinlink.linker.v1.IntakeService": ("GetDelivery", "ListDeliveries", "WithdrawDelivery"),
     "kinlink.linker.v1.LinkageService": ("StartRun", "GetRun"),
     "kinlink.linker.v1.StatisticsService": ("ListTables", "GetTable"),

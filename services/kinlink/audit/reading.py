@@ -16,7 +16,11 @@ _REPORT_EVERY = 4096
 _MAX_NAMED = 100
 
 Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all)."""
+"""Called with (done, in all), in any unit."""
+
+
+def unreported(done: int, total: int) -> None:
+    """Report to nobody."""
 
 
 @dataclass

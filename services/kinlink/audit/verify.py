@@ -24,11 +24,7 @@ from kinlink.audit.export import Export
 from kinlink.audit.findings import Finding, FindingKind, Verification, named, of_alignment, of_own_hashes
 from kinlink.audit.kept import Kept, KeptError, LeafHashes
 from kinlink.audit.note import Checkpoint, NoteError, VerifierKey, open_checkpoint
-from kinlink.audit.reading import Progress, Reading, refused
-
-
-def unreported(done: int, total: int) -> None:
-    """Report to nobody."""
+from kinlink.audit.reading import Progress, Reading, refused, unreported
 
 
 def verify(
