@@ -495,3 +495,121 @@ class StreamTableResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamTableResponse: _TypeAlias = StreamTableResponse  # noqa: Y015
+
+@_typing.final
+class ListReleasesRequest(_message.Message):
+    """Asks for the releases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReleasesRequest: _TypeAlias = ListReleasesRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseRecord(_message.Message):
+    """A released table and the record of its disclosure control. Holds no cell, and
+    does not say which cells were withheld or coarsened beyond what `outcome`
+    tells every consumer.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASE_ID_FIELD_NUMBER: _builtins.int
+    TABLE_ID_FIELD_NUMBER: _builtins.int
+    TITLE_DA_FIELD_NUMBER: _builtins.int
+    TITLE_EN_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    REFERENCE_DATE_FIELD_NUMBER: _builtins.int
+    RELEASED_AT_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    POLICY_DIGEST_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
+    UNSAFE_AT_FINEST_FIELD_NUMBER: _builtins.int
+    release_id: _builtins.str
+    """The frozen release. Always set."""
+    table_id: _builtins.str
+    """The table's id. Always set."""
+    title_da: _builtins.str
+    """Its Danish title. Always set."""
+    title_en: _builtins.str
+    """Its English title. Always set."""
+    period: _builtins.str
+    """The period. Always set."""
+    reference_date: _builtins.str
+    """The reference date, "YYYY-MM-DD". Always set."""
+    digest: _builtins.bytes
+    """SHA-256 of the released cells, 32 bytes; as in `Table.digest`. Always set."""
+    policy_digest: _builtins.bytes
+    """SHA-256 of the disclosure policy that it was protected by, 32 bytes. Always
+    set.
+    """
+    outcome: _builtins.str
+    """A sentence: released as registered, or coarsened to what. Always set."""
+    cells: _builtins.int
+    """Cells as released, margins included. 0 when there was nothing to count."""
+    withheld: _builtins.int
+    """Cells withheld of these. 0 means none."""
+    unsafe_at_finest: _builtins.int
+    """Cells that were unsafe before the table was coarsened. 0 means none."""
+    @_builtins.property
+    def released_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was released. Always set."""
+
+    def __init__(
+        self,
+        *,
+        release_id: _builtins.str = ...,
+        table_id: _builtins.str = ...,
+        title_da: _builtins.str = ...,
+        title_en: _builtins.str = ...,
+        period: _builtins.str = ...,
+        reference_date: _builtins.str = ...,
+        released_at: _timestamp_pb2.Timestamp | None = ...,
+        digest: _builtins.bytes = ...,
+        policy_digest: _builtins.bytes = ...,
+        outcome: _builtins.str = ...,
+        cells: _builtins.int = ...,
+        withheld: _builtins.int = ...,
+        unsafe_at_finest: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["released_at", b"released_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "digest", b"digest", "outcome", b"outcome", "period", b"period", "policy_digest", b"policy_digest", "reference_date", b"reference_date", "release_id", b"release_id", "released_at", b"released_at", "table_id", b"table_id", "title_da", b"title_da", "title_en", b"title_en", "unsafe_at_finest", b"unsafe_at_finest", "withheld", b"withheld"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseRecord: _TypeAlias = ReleaseRecord  # noqa: Y015
+
+@_typing.final
+class ListReleasesResponse(_message.Message):
+    """The releases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def releases(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReleaseRecord]:
+        """Newest first. Empty when nothing is released."""
+
+    def __init__(
+        self,
+        *,
+        releases: _abc.Iterable[Global___ReleaseRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["releases", b"releases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReleasesResponse: _TypeAlias = ListReleasesResponse  # noqa: Y015

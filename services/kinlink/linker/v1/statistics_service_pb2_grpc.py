@@ -51,6 +51,11 @@ class StatisticsServiceStub:
                 request_serializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamTableRequest.SerializeToString,
                 response_deserializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamTableResponse.FromString,
                 _registered_method=True)
+        self.ListReleases = channel.unary_unary(
+                '/kinlink.linker.v1.StatisticsService/ListReleases',
+                request_serializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.ListReleasesRequest.SerializeToString,
+                response_deserializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.ListReleasesResponse.FromString,
+                _registered_method=True)
 
 
 class StatisticsServiceServicer:
@@ -79,6 +84,14 @@ class StatisticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReleases(self, request, context):
+        """Lists what was released, with the record of its disclosure control: counts
+        only, never a cell. For who oversees releases, not for who reads them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StatisticsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +109,11 @@ def add_StatisticsServiceServicer_to_server(servicer, server):
                     servicer.StreamTable,
                     request_deserializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamTableRequest.FromString,
                     response_serializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamTableResponse.SerializeToString,
+            ),
+            'ListReleases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReleases,
+                    request_deserializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.ListReleasesRequest.FromString,
+                    response_serializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.ListReleasesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +199,33 @@ class StatisticsService:
             '/kinlink.linker.v1.StatisticsService/StreamTable',
             kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamTableRequest.SerializeToString,
             kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamTableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReleases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kinlink.linker.v1.StatisticsService/ListReleases',
+            kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.ListReleasesRequest.SerializeToString,
+            kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.ListReleasesResponse.FromString,
             options,
             channel_credentials,
             insecure,

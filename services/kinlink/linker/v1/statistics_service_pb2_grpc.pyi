@@ -41,6 +41,10 @@ class StatisticsServiceStub:
     """Returns a released table as typed cells."""
     StreamTable: _grpc.UnaryStreamMultiCallable[_statistics_service_pb2.StreamTableRequest, _statistics_service_pb2.StreamTableResponse]
     """Returns the same table as one Arrow IPC stream, cut into messages."""
+    ListReleases: _grpc.UnaryUnaryMultiCallable[_statistics_service_pb2.ListReleasesRequest, _statistics_service_pb2.ListReleasesResponse]
+    """Lists what was released, with the record of its disclosure control: counts
+    only, never a cell. For who oversees releases, not for who reads them.
+    """
 
 @_typing.type_check_only
 class StatisticsServiceAsyncStub(StatisticsServiceStub):
@@ -55,6 +59,10 @@ class StatisticsServiceAsyncStub(StatisticsServiceStub):
     """Returns a released table as typed cells."""
     StreamTable: _aio.UnaryStreamMultiCallable[_statistics_service_pb2.StreamTableRequest, _statistics_service_pb2.StreamTableResponse]  # type: ignore[assignment]
     """Returns the same table as one Arrow IPC stream, cut into messages."""
+    ListReleases: _aio.UnaryUnaryMultiCallable[_statistics_service_pb2.ListReleasesRequest, _statistics_service_pb2.ListReleasesResponse]  # type: ignore[assignment]
+    """Lists what was released, with the record of its disclosure control: counts
+    only, never a cell. For who oversees releases, not for who reads them.
+    """
 
 class StatisticsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Serves released tables. There is no free query: the tables are registered,
@@ -84,5 +92,15 @@ class StatisticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_statistics_service_pb2.StreamTableResponse], _abc.AsyncIterator[_statistics_service_pb2.StreamTableResponse]]:
         """Returns the same table as one Arrow IPC stream, cut into messages."""
+
+    @_abc_1.abstractmethod
+    def ListReleases(
+        self,
+        request: _statistics_service_pb2.ListReleasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_statistics_service_pb2.ListReleasesResponse, _abc.Awaitable[_statistics_service_pb2.ListReleasesResponse]]:
+        """Lists what was released, with the record of its disclosure control: counts
+        only, never a cell. For who oversees releases, not for who reads them.
+        """
 
 def add_StatisticsServiceServicer_to_server(servicer: StatisticsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
