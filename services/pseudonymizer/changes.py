@@ -18,7 +18,7 @@ from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
 from kinlink.approvals import Missing, Verb, missing, verify
 from kinlink.change_document import Change, Signer, parse
-from pseudonymizer.signers import approvals, changes, enrolled
+from pseudonymizer.signers import approvals, changes, enrolled, forgotten
 
 
 class ChangeState(StrEnum):
@@ -66,6 +66,12 @@ def find(connection: Connection, change_id: str, now: datetime) -> Standing | No
     query = select(approvals).where(approvals.c.change_id == change_id)
     rows = connection.execute(query.order_by(approvals.c.signed_at, approvals.c.signer)).mappings()
     return _standing(row, [_signed(one["signer"], one["signature"], one["signed_at"]) for one in rows], connection, now)
+
+
+def is_forgotten(connection: Connection, change_id: str) -> bool:
+    """Say whether a change of this id took effect and a restored backup no longer has its document."""
+    query = select(forgotten.c.change_id).where(forgotten.c.change_id == change_id)
+    return connection.execute(query).first() is not None
 
 
 def add(connection: Connection, change: Change, document: bytes, signature: bytes, now: datetime) -> None:

@@ -76,7 +76,8 @@ class DualControl:
                 raise InvalidError(message, "CHANGE_FOR_OTHER_LOG")
             self._check_signature(connection, caller, Verb.PROPOSE, document, signature)
             stored = changes.find(connection, change.change_id, self._now())
-            if stored and (stored.state is ChangeState.APPLIED or stored.document != document):
+            used = stored and (stored.state is ChangeState.APPLIED or stored.document != document)
+            if used or changes.is_forgotten(connection, change.change_id):
                 raise PreconditionError("this id was used before; an id is used once, for ever", "CHANGE_REPLAYED")
             self._check_dates(change)
             if not stored:

@@ -59,6 +59,10 @@ approvals = Table(
     Column("signature", LargeBinary),
     Column("signed_at", Text),
 )
+# Changes that took effect and whose documents a restored backup no longer has: their ids stay used.
+forgotten = Table(
+    "forgotten_changes", _metadata, Column("change_id", Text, primary_key=True), Column("applied_at", Text)
+)
 _LOCK = 7_310_152  # any constant that no other advisory lock uses
 
 
@@ -158,7 +162,7 @@ def signers_content(connection: Connection) -> bytes:
     rows = connection.execute(select(_signers).order_by(_signers.c.public_key)).mappings()
     people = [{**row, "public_key": bytes(row["public_key"]).hex()} for row in rows]
     applied = select(changes.c.change_id, changes.c.applied_at).where(changes.c.applied_at.is_not(None))
-    used = [list(row) for row in connection.execute(applied.order_by(changes.c.change_id))]
+    used = sorted(list(row) for row in connection.execute(applied.union(select(forgotten))))
     return canonical([genesis_hash(connection).hex(), people, used])
 
 

@@ -1,4 +1,7 @@
-"""What the key store was at each generation, and which versions of key-encryption keys it stood under."""
+"""What the key store was at each generation, and which versions of key-encryption keys it stood under.
+
+And the ids of changes that a restored backup no longer has.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create both tables."""
+    """Create the tables."""
     op.create_table(
         "keystore_history",
         sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -24,4 +27,9 @@ def upgrade() -> None:
         sa.Column("first_used_at", sa.Text, nullable=False),
         sa.Column("last_used_at", sa.Text),  # null while something stands under it
         sa.Column("destroyed_at", sa.Text),  # as somebody stated
+    )
+    op.create_table(
+        "forgotten_changes",
+        sa.Column("change_id", sa.Text, primary_key=True),
+        sa.Column("applied_at", sa.Text, nullable=False),
     )
