@@ -79,6 +79,7 @@ EXPECTED: Mapping[str, Mapping[str, set[str]]] = {
         "kinlink.linker.v1.StatisticsService/ListTables": {"consumer", "dpo"},
         "kinlink.linker.v1.StatisticsService/GetTable": {"consumer"},
         "kinlink.linker.v1.StatisticsService/StreamTable": {"consumer"},
+        "kinlink.linker.v1.StatisticsService/ListReleases": {"dpo"},
     },
 }
 

@@ -107,3 +107,22 @@ def test_migrated_tables_have_the_columns_that_the_code_knows(engine: sa.Engine)
         assert METADATA.tables[table.name] is table
         found = {column["name"]: column["nullable"] for column in inspector.get_columns(table.name)}
         assert found == {column.name: bool(column.nullable) for column in table.columns}
+
+
+def test_records_give_counts_of_each_live_table_and_no_cell(engine: sa.Engine) -> None:
+    releases = Releases(engine)
+    release = released()
+    releases.store(release)
+    releases.store(released(2013))
+    newest, former = releases.records()
+    assert [newest.live.table.period, former.live.table.period] == ["2013", "2014"]  # by when it was released
+    assert former.live.table == release.tables[0]
+    assert former.policy_digest == release.policy_digest
+    assert former.outcome == release.outcomes[0].outcome
+    counts = release.audit["services_by_departments"]
+    assert (former.cells, former.withheld, former.unsafe_at_finest) == (
+        counts["cells"],
+        counts["withheld"],
+        counts["unsafe_at_finest"],
+    )
+    assert former.cells == len(release.tables[0].cells)

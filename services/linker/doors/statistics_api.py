@@ -19,7 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kinlink.linker.v1 import statistics_service_pb2 as pb
 from kinlink.linker.v1.statistics_service_pb2_grpc import StatisticsServiceServicer
 from linker.disclosure.release import CellStatus, ReleasedCell, ReleasedTable
-from linker.store.releases import LiveTable, Releases
+from linker.store.releases import LiveTable, ReleaseRecord, Releases
 from linker.tables.registry import RegisteredTable, Unit
 from servicekit.audit import describe
 from servicekit.errors import NotFoundError
@@ -90,6 +90,16 @@ class StatisticsApi(StatisticsServiceServicer):
         for start in range(0, len(content), MESSAGE_BYTES):
             yield pb.StreamTableResponse(arrow_ipc=content[start : start + MESSAGE_BYTES])
 
+    def ListReleases(
+        self,
+        request: pb.ListReleasesRequest,
+        context: grpc.ServicerContext,
+    ) -> pb.ListReleasesResponse:
+        """List what was released, with the counts of its disclosure control."""
+        records = self._releases.records()
+        describe(count=len(records))
+        return pb.ListReleasesResponse(releases=map(_record, records))
+
     def _find(self, table_id: str, period: str) -> LiveTable:
         registered = any(table.table_id == table_id for table in self._registry)
         found = self._releases.find(table_id, period) if registered and _allowed(table_id) else None
@@ -103,8 +113,6 @@ class StatisticsApi(StatisticsServiceServicer):
     def _message(self, found: LiveTable) -> pb.Table:
         table = found.table
         units = {measure.name: measure.unit for measure in table.measures}
-        released_at = Timestamp()
-        released_at.FromDatetime(found.released_at.astimezone(UTC))
         return pb.Table(
             definition=pb.TableDefinition(
                 table_id=table.table_id,
@@ -119,7 +127,7 @@ class StatisticsApi(StatisticsServiceServicer):
             digest=bytes.fromhex(table.digest),
             period=table.period,
             reference_date=table.reference_date.isoformat(),
-            released_at=released_at,
+            released_at=_instant(found),
             axes=[
                 pb.Axis(
                     name=axis.name,
@@ -179,6 +187,31 @@ def arrow_stream(table: ReleasedTable) -> bytes:
     with pa.ipc.new_stream(sink, content.schema) as writer:
         writer.write_table(content)
     return sink.getvalue()
+
+
+def _record(record: ReleaseRecord) -> pb.ReleaseRecord:
+    table = record.live.table
+    return pb.ReleaseRecord(
+        release_id=table.release_id,
+        table_id=table.table_id,
+        title_da=table.title_da,
+        title_en=table.title_en,
+        period=table.period,
+        reference_date=table.reference_date.isoformat(),
+        released_at=_instant(record.live),
+        digest=bytes.fromhex(table.digest),
+        policy_digest=bytes.fromhex(record.policy_digest),
+        outcome=record.outcome,
+        cells=record.cells,
+        withheld=record.withheld,
+        unsafe_at_finest=record.unsafe_at_finest,
+    )
+
+
+def _instant(found: LiveTable) -> Timestamp:
+    released_at = Timestamp()
+    released_at.FromDatetime(found.released_at.astimezone(UTC))
+    return released_at
 
 
 def _cell(cell: ReleasedCell, unit: Unit) -> pb.Cell:

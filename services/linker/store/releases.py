@@ -4,11 +4,13 @@
    A second live table for the same id and period is refused by the key itself.
 2. `content` is the canonical JSON that the digest covers. It is checked on reading: a row
    that was tampered with is not served.
-3. No row and no field here stands for one family. `audit` is internal and never read by a door.
+3. No row and no field here stands for one family. `audit` is internal: of it, `records` gives the
+   counts of cells, to those who oversee releases, never its levels or which cells.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,6 +56,18 @@ class LiveTable:
 
     table: ReleasedTable
     released_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRecord:
+    """A released table and the record of its disclosure control: counts of cells, and the outcome's sentence."""
+
+    live: LiveTable
+    policy_digest: str
+    outcome: str
+    cells: int
+    withheld: int
+    unsafe_at_finest: int
 
 
 class Releases:
@@ -132,6 +146,21 @@ class Releases:
             row = connection.execute(query).one_or_none()
         return None if row is None else LiveTable(_table(row), row.created_at)
 
+    def records(self) -> list[ReleaseRecord]:
+        """Return the record of each live released table, newest release first.
+
+        Raises:
+            TamperedReleaseError: a table does not match its digest.
+        """
+        query = (
+            sa.select(RELEASED_TABLES, RELEASES.c.created_at, RELEASES.c.policy_digest)
+            .add_columns(RELEASES.c.outcomes, RELEASES.c.audit)
+            .join(RELEASES, RELEASES.c.release_id == RELEASED_TABLES.c.release_id)
+            .order_by(RELEASES.c.created_at.desc(), RELEASED_TABLES.c.table_id, RELEASED_TABLES.c.period)
+        )
+        with read(self._engine) as connection:
+            return [_record(row) for row in connection.execute(query)]
+
     def periods(self) -> dict[str, list[str]]:
         """Return the periods of each table that has a live release, newest first."""
         query = sa.select(RELEASED_TABLES.c.table_id, RELEASED_TABLES.c.period).order_by(
@@ -149,3 +178,15 @@ def _table(row: sa.Row[tuple[object, ...]]) -> ReleasedTable:
     if (table.digest, table.table_id, table.period) != (row.digest, row.table_id, row.period):
         raise TamperedReleaseError(f"the stored release of {row.table_id} does not match its digest")
     return table
+
+
+def _record(row: sa.Row[tuple[object, ...]]) -> ReleaseRecord:
+    counts = json.loads(row.audit).get(row.table_id, {})
+    return ReleaseRecord(
+        live=LiveTable(_table(row), row.created_at),
+        policy_digest=row.policy_digest,
+        outcome=json.loads(row.outcomes).get(row.table_id, ""),
+        cells=counts.get("cells", 0),
+        withheld=counts.get("withheld", 0),
+        unsafe_at_finest=counts.get("unsafe_at_finest", 0),
+    )
