@@ -9,14 +9,13 @@ from pathlib import Path
 import grpc
 
 from kinlink import ristretto255
-from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import (
-    KeyAdministrationServiceServicer,
-    add_KeyAdministrationServiceServicer_to_server,
-)
+from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import add_KeyAdministrationServiceServicer_to_server
 from kinlink.pseudonymizer.v1.pseudonymisation_service_pb2_grpc import add_PseudonymisationServiceServicer_to_server
-from pseudonymizer import genesis
+from pseudonymizer import genesis, key_administration_api
 from pseudonymizer.doors import SERVICE, Doors
+from pseudonymizer.dual_control import DualControl
 from pseudonymizer.grpc_api import PseudonymisationApi
+from pseudonymizer.key_changes import KeyChanges
 from pseudonymizer.keystore.encryption_keys import KeyStoreError, open_key_encryption_key
 from pseudonymizer.keystore.store import KeyStore, is_empty
 from pseudonymizer.ledger import Ledger
@@ -31,7 +30,6 @@ from servicekit.audit.keeping import kept
 from servicekit.settings import SettingsFileError
 from servicekit.startup import one_message
 
-_ADMINISTRATION = "kinlink.pseudonymizer.v1.KeyAdministrationService"
 _STARTUP_ERRORS = (
     AccessTableError,
     genesis.GenesisFileError,
@@ -66,6 +64,9 @@ def _serve(config: Path) -> None:
     kek = open_key_encryption_key(settings.kek, config.parent, first_start=is_empty(engine))
     keys = KeyStore(engine, kek, policy.suite, audit, holders=policy.holders)
     keys.open(policy.key_lines())
+    changes = KeyChanges(keys, policy.holders, _now)
+    control = DualControl(engine, audit, changes, f"{settings.trust_domain}/pseudonymizer", _now)
+    administration = key_administration_api.KeyAdministrationApi(control, changes)
     ledger = Ledger(engine, audit, lambda: _now().date())
     with (
         kept(audit, engine, settings, "pseudonymizer", config.parent, real=not policy.suite.synthetic) as log,
@@ -75,16 +76,16 @@ def _serve(config: Path) -> None:
 
         def register(target: grpc.Server) -> None:
             add_PseudonymisationServiceServicer_to_server(api, target)
-            add_KeyAdministrationServiceServicer_to_server(KeyAdministrationServiceServicer(), target)
+            add_KeyAdministrationServiceServicer_to_server(administration, target)
             log.register(target)
 
         server.run(
             settings,
             register,
-            (SERVICE, _ADMINISTRATION, *AUDIT_SERVICES),
+            (SERVICE, key_administration_api.SERVICE, *AUDIT_SERVICES),
             AccessTable.load(Path(__file__).with_name("access.toml")),
             audit,
-            audited_per_message=server.rpcs_of((SERVICE,)),
+            audited_per_message=(*server.rpcs_of((SERVICE,)), *key_administration_api.AUDITED_BY_ITSELF),
         )
     observed.flush()
 

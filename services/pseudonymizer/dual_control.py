@@ -34,16 +34,13 @@ class Effects(Protocol):
     """What changes do to keys: the key store."""
 
     def changing(self) -> AbstractContextManager[Connection]:
-        """Begin a transaction that may change keys; ends when it is committed, and anchored outside."""
+        """Begin a transaction that may change keys and people; ends when it is sealed, committed and anchored."""
 
     def check(self, connection: Connection, change: Change) -> None:
         """Refuse a change of keys that could not be applied as things stand. Raises ServiceError."""
 
-    def apply(self, connection: Connection, change: Change) -> None:
+    def apply(self, connection: Connection, change: Change, caller: str) -> None:
         """Let a change of keys take effect, and log it. Raises ServiceError when it cannot."""
-
-    def seal(self, connection: Connection) -> None:
-        """Seal the store anew: people changed."""
 
 
 class DualControl:
@@ -68,7 +65,7 @@ class DualControl:
             PreconditionError: CHANGE_REPLAYED, CHANGE_EXPIRED, CHANGE_NOT_YET, or what makes it impossible now.
         """
         change = _parsed(caller, document)
-        with self._step(caller, change, document, signature) as (connection, facts):
+        with self._step(caller, change, document, signature, self._effects.changing) as (connection, facts):
             if change.proposer != _name(caller):
                 raise DeniedError("the document names another proposer than the caller", "SIGNER_NOT_CALLER")
             if change.log != self._origin:
@@ -85,7 +82,7 @@ class DualControl:
                 changes.add(connection, change, document, signature, self._now())
             self._record(connection, caller, facts)
             if RULES[change.action].approvals == 0:
-                self._take_effect(connection, change)
+                self._take_effect(connection, caller, change)
             return self._existing(connection, change.change_id)
 
     def approve(self, caller: Caller, change_id: str, signature: bytes) -> Standing:
@@ -97,7 +94,7 @@ class DualControl:
             PreconditionError: CHANGE_APPLIED, CHANGE_EXPIRED, ALREADY_APPROVED.
         """
         found = self._named(change_id)
-        with self._step(caller, found.change, found.document, signature) as (connection, facts):
+        with self._step(caller, found.change, found.document, signature, self._engine.begin) as (connection, facts):
             standing = self._existing(connection, change_id)
             if standing.change.proposer == _name(caller):
                 raise DeniedError("whoever proposed a change does not approve it", "OWN_PROPOSAL")
@@ -120,7 +117,7 @@ class DualControl:
                 it impossible now.
         """
         found = self._named(change_id)
-        with self._step(caller, found.change, found.document, b"") as (connection, facts):
+        with self._step(caller, found.change, found.document, b"", self._effects.changing) as (connection, facts):
             standing = self._existing(connection, change_id)
             signed = (standing.proposal, *standing.approvals)
             facts["signatures"] = [{"signer": one.signer, "signature": one.signature.hex()} for one in signed]
@@ -131,7 +128,7 @@ class DualControl:
                 self._check_possible(connection, standing.change)
             self._record(connection, caller, facts)
             if standing.state is not ChangeState.APPLIED:
-                self._take_effect(connection, standing.change)
+                self._take_effect(connection, caller, standing.change)
             return self._existing(connection, change_id)
 
     def changes(self, change_id: str = "") -> Sequence[Standing]:
@@ -147,7 +144,12 @@ class DualControl:
 
     @contextmanager
     def _step(
-        self, caller: Caller, change: Change, document: bytes, signature: bytes
+        self,
+        caller: Caller,
+        change: Change,
+        document: bytes,
+        signature: bytes,
+        transaction: Callable[[], AbstractContextManager[Connection]],
     ) -> Iterator[tuple[Connection, dict[str, Any]]]:
         """Open the transaction of a step; yield what its entry will say. A refusal's entry says the same."""
         facts = {
@@ -158,7 +160,7 @@ class DualControl:
             **({"signature": signature.hex()} if len(signature) == 64 else {}),
         }
         describe(subject=change.change_id, evidence=canonical(facts).decode())
-        with self._effects.changing() as connection:
+        with transaction() as connection:
             signers.lock(connection)
             yield connection, facts
 
@@ -205,18 +207,16 @@ class DualControl:
             case _:
                 self._effects.check(connection, change)
 
-    def _take_effect(self, connection: Connection, change: Change) -> None:
+    def _take_effect(self, connection: Connection, caller: Caller, change: Change) -> None:
         now = self._now()
         changes.mark_applied(connection, change.change_id, now)
         match change.action:
             case Action.ENROL if change.signer:
                 signers.enrol(connection, change.signer, change.change_id, now)
-                self._effects.seal(connection)
             case Action.REMOVE if change.signer:
                 signers.remove(connection, change.signer, now)
-                self._effects.seal(connection)
             case _:
-                self._effects.apply(connection, change)
+                self._effects.apply(connection, change, caller.uri)
 
     def _named(self, change_id: str) -> Standing:
         with read(self._engine) as connection:

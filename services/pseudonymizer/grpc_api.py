@@ -8,11 +8,9 @@ import grpc
 
 from kinlink.pseudonymizer.v1 import pseudonymisation_service_pb2 as pb
 from kinlink.pseudonymizer.v1.pseudonymisation_service_pb2_grpc import PseudonymisationServiceServicer
-from kinlink.pseudonyms import Kind
-from kinlink.types.v1.types_pb2 import KeyRef
 from pseudonymizer.doors import Doors
+from pseudonymizer.key_refs import name_of, ref_of
 from pseudonymizer.keyset import KeyName
-from servicekit.errors import InvalidError
 from servicekit.identity import current_caller
 
 
@@ -33,10 +31,10 @@ class PseudonymisationApi(PseudonymisationServiceServicer):
         begun: set[KeyName] = set()
         for request in request_iterator:
             answer = self._doors.evaluate(
-                current_caller(), _name(request.key, "key"), request.suite, request.elements, begun
+                current_caller(), name_of(request.key, "key"), request.suite, request.elements, begun
             )
             begun.add(answer.key)
-            yield pb.EvaluateResponse(key=_ref(answer.key), elements=answer.elements)
+            yield pb.EvaluateResponse(key=ref_of(answer.key), elements=answer.elements)
 
     def Pseudonymise(
         self, request_iterator: Iterator[pb.PseudonymiseRequest], _context: grpc.ServicerContext
@@ -45,10 +43,10 @@ class PseudonymisationApi(PseudonymisationServiceServicer):
         begun: set[KeyName] = set()
         for request in request_iterator:
             answer = self._doors.pseudonymise(
-                current_caller(), _name(request.key, "key"), request.suite, list(request.identifiers), begun
+                current_caller(), name_of(request.key, "key"), request.suite, list(request.identifiers), begun
             )
             begun.add(answer.key)
-            yield pb.PseudonymiseResponse(key=_ref(answer.key), elements=answer.elements)
+            yield pb.PseudonymiseResponse(key=ref_of(answer.key), elements=answer.elements)
 
     def Convert(
         self, request_iterator: Iterator[pb.ConvertRequest], _context: grpc.ServicerContext
@@ -57,9 +55,9 @@ class PseudonymisationApi(PseudonymisationServiceServicer):
         for request in request_iterator:
             source = getattr(request, "from")  # a word of Python
             answer = self._doors.convert(
-                current_caller(), _name(source, "from"), _name(request.to, "to"), request.elements
+                current_caller(), name_of(source, "from"), name_of(request.to, "to"), request.elements
             )
-            yield pb.ConvertResponse(**{"from": source, "to": _ref(answer.key)}, elements=answer.elements)
+            yield pb.ConvertResponse(**{"from": source, "to": ref_of(answer.key)}, elements=answer.elements)
 
     def Rekey(
         self, request_iterator: Iterator[pb.RekeyRequest], _context: grpc.ServicerContext
@@ -68,17 +66,6 @@ class PseudonymisationApi(PseudonymisationServiceServicer):
         for request in request_iterator:
             source = getattr(request, "from")  # a word of Python
             answer = self._doors.rekey(
-                current_caller(), _name(source, "from"), _name(request.to, "to"), request.elements
+                current_caller(), name_of(source, "from"), name_of(request.to, "to"), request.elements
             )
-            yield pb.RekeyResponse(**{"from": source, "to": _ref(answer.key)}, elements=answer.elements)
-
-
-def _name(ref: KeyRef, field: str) -> KeyName:
-    kind = Kind.of_wire(ref.kind)
-    if kind is None:
-        raise InvalidError(f"{field}.kind is not set", "KIND_UNSPECIFIED")
-    return KeyName(ref.domain, kind, ref.version)
-
-
-def _ref(name: KeyName) -> KeyRef:
-    return KeyRef(domain=name.domain, kind=name.kind.wire, version=name.version)
+            yield pb.RekeyResponse(**{"from": source, "to": ref_of(answer.key)}, elements=answer.elements)
