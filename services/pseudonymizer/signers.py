@@ -35,8 +35,8 @@ from kinlink.genesis import Genesis
 from servicekit.errors import PreconditionError
 
 _metadata = MetaData()
-_genesis = Table("genesis", _metadata, Column("only", Integer, primary_key=True), Column("sha256", LargeBinary))
-_signers = Table(
+genesis_table = Table("genesis", _metadata, Column("only", Integer, primary_key=True), Column("sha256", LargeBinary))
+signers_table = Table(
     "signers",
     _metadata,
     Column("public_key", LargeBinary, primary_key=True),
@@ -84,7 +84,9 @@ def lock(connection: Connection) -> None:
 
 def everyone(connection: Connection) -> list[Enrolment]:
     """Return all people, former ones included, by name and then by time."""
-    rows = connection.execute(select(_signers).order_by(_signers.c.name, _signers.c.enrolled_at)).mappings()
+    rows = connection.execute(
+        select(signers_table).order_by(signers_table.c.name, signers_table.c.enrolled_at)
+    ).mappings()
     return [
         Enrolment(
             Signer(row["name"], SignerRole(row["role"]), bytes(row["public_key"])),
@@ -134,32 +136,34 @@ def enrol(connection: Connection, signer: Signer, change_id: str, now: datetime)
     """Enrol a person. Raises as check_enrolment."""
     check_enrolment(connection, signer)
     row = {"name": signer.name, "role": signer.role.value, "public_key": signer.public_key}
-    connection.execute(insert(_signers).values(**row, change_id=change_id, enrolled_at=now.isoformat()))
+    connection.execute(insert(signers_table).values(**row, change_id=change_id, enrolled_at=now.isoformat()))
 
 
 def remove(connection: Connection, signer: Signer, now: datetime) -> None:
     """Remove a person; their pending proposals and approvals no longer count. Raises as check_removal."""
     check_removal(connection, signer)
-    gone = update(_signers).where(_signers.c.public_key == signer.public_key).values(removed_at=now.isoformat())
+    gone = (
+        update(signers_table).where(signers_table.c.public_key == signer.public_key).values(removed_at=now.isoformat())
+    )
     connection.execute(gone)
 
 
 def genesis_hash(connection: Connection) -> bytes:
     """Return the SHA-256 of the genesis file that this database began with; empty before its first start."""
-    found = connection.execute(select(_genesis.c.sha256)).scalar_one_or_none()
+    found = connection.execute(select(genesis_table.c.sha256)).scalar_one_or_none()
     return bytes(found or b"")
 
 
 def begin(connection: Connection, genesis: Genesis, now: datetime) -> None:
     """Enrol the people of the genesis file, and remember which file it was."""
-    connection.execute(insert(_genesis).values(only=1, sha256=genesis.sha256))
+    connection.execute(insert(genesis_table).values(only=1, sha256=genesis.sha256))
     for signer in genesis.signers:
         enrol(connection, signer, "", now)
 
 
 def signers_content(connection: Connection) -> bytes:
     """Return the genesis, all people and the ids of all applied changes, as canonical JSON: public."""
-    rows = connection.execute(select(_signers).order_by(_signers.c.public_key)).mappings()
+    rows = connection.execute(select(signers_table).order_by(signers_table.c.public_key)).mappings()
     people = [{**row, "public_key": bytes(row["public_key"]).hex()} for row in rows]
     applied = select(changes.c.change_id, changes.c.applied_at).where(changes.c.applied_at.is_not(None))
     used = sorted(list(row) for row in connection.execute(applied.union(select(forgotten))))

@@ -17,7 +17,7 @@ from sqlalchemy import Column, Connection, MetaData, Table, Text, insert, select
 
 from pseudonymizer.keystore import tables
 
-_versions = Table(
+versions = Table(
     "wrapping_versions",
     MetaData(),
     Column("wrapping_version", Text, primary_key=True),
@@ -42,7 +42,7 @@ def record(connection: Connection) -> None:
     known = {version.name: version for version in every(connection)}
     for name in sorted(used):
         if name not in known:
-            connection.execute(insert(_versions).values(wrapping_version=name, first_used_at=now))
+            connection.execute(insert(versions).values(wrapping_version=name, first_used_at=now))
         elif known[name].last_used_at is not None:
             _set(connection, name, last_used_at=None)
     for name, version in known.items():
@@ -61,7 +61,7 @@ def in_use(connection: Connection) -> set[str]:
 
 def every(connection: Connection) -> list[WrappingVersion]:
     """Return all versions ever used, oldest first."""
-    rows = connection.execute(select(_versions).order_by(_versions.c.first_used_at)).mappings()
+    rows = connection.execute(select(versions).order_by(versions.c.first_used_at)).mappings()
     return [
         WrappingVersion(
             row["wrapping_version"],
@@ -78,14 +78,14 @@ def note_destroyed(connection: Connection, name: str, at: datetime) -> None:
 
 
 def backups_until(
-    versions: Iterable[WrappingVersion], created_at: datetime, destroyed_at: datetime, kept: timedelta
+    known: Iterable[WrappingVersion], created_at: datetime, destroyed_at: datetime, kept: timedelta
 ) -> datetime:
     """Return until when a backup can unseal a key that lived from `created_at` to `destroyed_at`.
 
-    `versions` are all versions ever used. At least `destroyed_at`.
+    `known` are all versions ever used. At least `destroyed_at`.
     """
     ends = [destroyed_at]
-    for version in versions:
+    for version in known:
         last_backup = min(destroyed_at, version.last_used_at or destroyed_at)
         if version.first_used_at <= destroyed_at and last_backup >= created_at:
             gone = last_backup + kept
@@ -94,4 +94,4 @@ def backups_until(
 
 
 def _set(connection: Connection, name: str, **values: str | None) -> None:
-    connection.execute(update(_versions).where(_versions.c.wrapping_version == name).values(**values))
+    connection.execute(update(versions).where(versions.c.wrapping_version == name).values(**values))
