@@ -119,14 +119,15 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
 
         access = AccessTable.load(settings.access)
         with kept(audit, engine, settings, "linker", folder, real="kinlink-v1" in settings.suites) as log:
-            def stopping() -> None:
-            rekeyings.close()
-            runs.close()
 
-        store.open()
+            def stopping() -> None:
+                rekeyings.close()
+                runs.close()
+
+            store.open()
             intake.open()
             runs.open()
-        rekeyings.open(RekeyingWork(store, audit, connect, settings.purpose, rekeyings.wait))
+            rekeyings.open(RekeyingWork(store, audit, connect, settings.purpose, rekeyings.wait))
             server.run(settings, register, (*SERVICES, *AUDIT_SERVICES), access, audit, stopping=stopping)
 
 

@@ -34,7 +34,8 @@ OURS = {
     ),
     "linker": (
         "kinlink.blinding", "kinlink.channel", "kinlink.conversion_client", "kinlink.delivery.datasets",
-        "kinlink.errors", "kinlink.linker", "kinlink.pseudonyms", "kinlink.ristretto255", "kinlink.types", "servicekit",
+        "kinlink.errors", "kinlink.linker", "kinlink.pseudonymizer", "kinlink.pseudonyms", "kinlink.rekeying_client",
+        "kinlink.ristretto255", "kinlink.types", "servicekit",
     ),
 }  # fmt: skip
 # Package → what it may not reach through anything.

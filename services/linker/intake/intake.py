@@ -11,6 +11,8 @@
 5. What is refused leaves nothing staged. What breaks off stays, to be resumed, until it
    has been left alone for a while.
 6. A source sees its own deliveries and no others.
+7. Nothing is taken in under a key version that the linker has attested to hold nothing of
+   any more, nor under one that the pseudonymizer says it cannot convert from.
 
 It does not know gRPC, nor who may call.
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,7 +35,7 @@ from kinlink.delivery.period import Period
 from linker.intake import chunks, rows
 from linker.intake.header import Begin, Limits, check
 from linker.intake.staging import Staging
-from linker.store import deliveries
+from linker.store import deliveries, rekeyings
 from linker.store.deliveries import Delivery, Header
 from linker.store.snapshots import Snapshots
 from linker.store.state import DeliveryState
@@ -92,14 +94,20 @@ class Intake:
         *,
         suites: Collection[int],
         limits: Limits | None = None,
+        key_states: Callable[[str], Mapping[tuple[str, int], bool] | None] = lambda _: None,
         abandoned_after_s: float = 7 * 24 * 3600,
     ) -> None:
-        """`suites`: the hash tags taken here, as wire numbers."""
+        """`suites`: the hash tags taken here, as wire numbers.
+
+        `key_states`: for a domain, each key version there is (kind, version) and whether it can be converted
+        from; None when nobody can say now.
+        """
         self._store = store
         self._staging = staging
         self._audit = audit
         self._suites = suites
         self._limits = limits or Limits()
+        self._key_states = key_states
         self._abandoned_after_s = abandoned_after_s
         self._active: set[DeliveryKey] = set()
         self._guard = threading.Lock()
@@ -132,6 +140,7 @@ class Intake:
                 `rows.outside_period`). Nothing stays.
             DeniedError, ExhaustedError: as `header.check`; TOO_MANY_OPEN_DELIVERIES.
             ConflictError: DELIVERY_ID_REUSED (other content under this id); DELIVERY_WITHDRAWN.
+            PreconditionError: KEY_VERSION_UNKNOWN, KEY_VERSION_INACTIVE, KEY_VERSION_CLOSED: pseudonymise again.
             OutOfRangeError: CHUNK_GAP, the stream starts after what is held; says where to resume.
             PreconditionError: DELIVERY_INCOMPLETE, the stream ended before its finish; chunks that came stay.
             UnavailableError: DELIVERY_BUSY, another stream is sending this delivery.
@@ -214,9 +223,14 @@ class Intake:
     def _begin(self, source: str, header: Header, first_chunk: int) -> Receipt | None:
         """Note the delivery, or return the receipt of the one that was accepted before."""
         self.expire()
+        with read(self._store.engine) as connection:
+            known = deliveries.get(connection, source, header.delivery_id)
+        if known is None:
+            self._check_keys(source, header)
         with self._store.engine.begin() as connection:
             known = deliveries.get(connection, source, header.delivery_id)
             if known is None:
+                _check_open(connection, source, header)
                 open_now = deliveries.in_state(connection, DeliveryState.RECEIVING, source)
                 if len(open_now) >= self._limits.open_deliveries:
                     message = (
@@ -309,6 +323,7 @@ class Intake:
                 origin = {"source": pl.lit(source), "delivery_id": pl.lit(delivery_id)}
                 change.write(quarantine(header.dataset), append=staged.with_columns(**origin))
             with change.commit() as connection:
+                _check_open(connection, source, header)
                 if old is not None:
                     deliveries.replace(connection, old.key, delivery_id)
                 deliveries.accept(connection, key, change.number)
@@ -318,6 +333,17 @@ class Intake:
         receipt = self.get(*key)
         return Receipt(receipt.delivery, receipt.chunks_received, old.header.delivery_id if old else "")
 
+    def _check_keys(self, source: str, header: Header) -> None:
+        states = self._key_states(f"source/{source}") if header.keys else None
+        if states is None:
+            return  # a run will ask for the conversion, and say what is wrong
+        if any(pair not in states for pair in header.keys.items()):
+            message = "the header names a key version that does not exist"
+            raise PreconditionError(message, "KEY_VERSION_UNKNOWN")
+        if not all(states[pair] for pair in header.keys.items()):
+            message = "the pseudonyms stand under a key version that cannot be converted from; pseudonymise again"
+            raise PreconditionError(message, "KEY_VERSION_INACTIVE")
+
     def _record(self, event: str, source: str, header: Header, connection: sa.Connection) -> None:
         subject = f"{source}/{header.dataset}/{header.period}/{header.delivery_id}"
         self._audit.append(AuditEntry(event, "", "ok", subject=subject, count=header.rows), connection)
@@ -326,6 +352,14 @@ class Intake:
         self._staging.drop(key)
         with self._store.engine.begin() as connection:
             deliveries.forget(connection, *key)
+
+
+def _check_open(connection: sa.Connection, source: str, header: Header) -> None:
+    """Refuse a delivery under a closed key version, in the transaction that notes or accepts it."""
+    rekeyings.alone(connection)
+    if rekeyings.closed(connection, f"source/{source}", header.keys):
+        message = "the pseudonyms stand under a key version that was replaced; pseudonymise again"
+        raise PreconditionError(message, "KEY_VERSION_CLOSED")
 
 
 def _take_out(change: Change, delivery: Delivery) -> str:
