@@ -1,0 +1,339 @@
+"""Carry the stored pseudonyms from retiring key versions to the primary ones, and attest that it is done.
+
+1. Ids stay, so only IDENTITIES is rewritten. Pseudonyms are rekeyed into a copy, a bounded piece at a
+   time; each piece is a snapshot, so that a rekeying that stops goes on where it was and repeats
+   at most a piece. Everybody reads and writes under the old version meanwhile.
+2. What deliveries add is caught up with, until so little is left that it is done under the store's lock.
+   There the new IDENTITIES is written, counts are compared, and a random sample is rekeyed again, blinded
+   afresh, and compared. One transaction then names it, closes the old versions and logs it.
+3. A source's version is closed when no delivery under it is open or unconverted, in one transaction.
+   Nothing is converted under a closed version, and no delivery under it is taken in.
+4. A version is attested once it is closed and its pseudonyms are off the disk.
+
+It does not know gRPC, nor how a rekeying is started and followed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import Protocol
+
+import polars as pl
+
+from kinlink import ristretto255
+from kinlink.delivery.datasets import DATASETS, Kind
+from kinlink.types.v1 import types_pb2
+from linker.background import Report
+from linker.frames import IDENTITIES, REKEYED, check
+from linker.linkage.conversion import KINDS, Converter, Progress, convert_all, standing
+from linker.store import deliveries, rekeyings, tables
+from linker.store.rekeyings import RekeyedKey, Stage
+from linker.store.snapshots import Change, PinnedSnapshot, Snapshots
+from servicekit.audit import AuditEntry, AuditLog
+from servicekit.database import read
+from servicekit.errors import PreconditionError, UnavailableError
+
+PIECE = 65_536  # pseudonyms: 2 MB, some seconds of both services' work
+SAMPLE = 256
+_LITTLE = 4_096
+_LOOK_EVERY_S = 0.5
+_SIZE = ristretto255.SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A key version that everything is to be carried away from, and the primary of its line."""
+
+    domain: str
+    kind: Kind
+    from_version: int
+    to_version: int
+
+    def ref(self, version: int) -> types_pb2.KeyRef:
+        """Return the wire's name of a version of the line."""
+        return types_pb2.KeyRef(domain=self.domain, kind=KINDS[self.kind], version=version)
+
+    @property
+    def stands(self) -> pl.Expr:
+        """Whether an identity stands under the version that is left."""
+        return (pl.col("kind") == self.kind.value) & (pl.col("key_version") == self.from_version)
+
+
+class KeyService(Converter, Protocol):
+    """The pseudonymizer as a holder of pseudonyms sees it. All methods raise KinlinkError."""
+
+    def leaving(self) -> Sequence[Leaving]:
+        """Return the versions that this linker may hold pseudonyms of and that have a successor."""
+        ...
+
+    def rekey(
+        self, elements: bytes, from_key: types_pb2.KeyRef, to_key: types_pb2.KeyRef, progress: Progress = ...
+    ) -> tuple[bytes, types_pb2.KeyRef]:
+        """Return 32·n bytes in the order given, and the key with its version."""
+        ...
+
+    def attest(
+        self,
+        from_key: types_pb2.KeyRef,
+        to_key: types_pb2.KeyRef | None,
+        *,
+        held: int,
+        converted: int,
+        sample_from: bytes = ...,
+        sample_to: bytes = ...,
+    ) -> int:
+        """State that nothing stands under `from_key` any more; return how much of the sample was checked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RekeyingWork:
+    """Does the work of one rekeying at a time.
+
+    `connect` opens a connection to the pseudonymizer; `wait` lets seconds pass, or raises when the service
+    stops; `patience_s`: how long open deliveries and readers are waited for.
+    """
+
+    store: Snapshots
+    audit: AuditLog
+    connect: Callable[[], AbstractContextManager[KeyService]]
+    purpose: str
+    wait: Callable[[float], None]
+    patience_s: float = 60.0
+    piece: int = PIECE
+
+    def __call__(self, rekeying_id: str, report: Report) -> None:
+        """Go through all stages, from wherever an earlier call stopped.
+
+        Raises:
+            KinlinkError: the pseudonymizer is away, or refuses.
+            UnavailableError: DELIVERY_OPEN, a source has not finished a delivery under a version to be
+                left; STORE_IN_USE, a reader keeps old pseudonyms on disk.
+            PreconditionError: REKEYING_MISMATCH, what was rekeyed is not what the pseudonymizer answers now.
+        """
+        with self.connect() as service:
+            leaving = service.leaving()
+            self._convert(service, report)
+            own = [line for line in leaving if line.domain == self._domain and self._key(line) is None]
+            try:
+                while own and not self._switched(service, own, rekeying_id, report):
+                    self._copy(service, own, report)
+            except _MismatchError as mismatch:
+                self._discard_copy()
+                raise PreconditionError(str(mismatch), "REKEYING_MISMATCH") from None
+            for number, line in enumerate(leaving):
+                report(Stage.ATTESTATION, number, len(leaving))
+                self._attest(service, line, rekeying_id, report)
+            report(Stage.ATTESTATION, len(leaving), len(leaving))
+
+    @property
+    def _domain(self) -> str:
+        return f"linkage/{self.purpose}"
+
+    def _convert(self, service: KeyService, report: Report) -> None:
+        convert_all(self.store, service, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))
+
+    def _key(self, line: Leaving) -> RekeyedKey | None:
+        with read(self.store.engine) as connection:
+            return rekeyings.key(connection, line.domain, line.kind.value, line.from_version)
+
+    def _copy(self, service: KeyService, own: Sequence[Leaving], report: Report) -> None:
+        """Rekey into the copy whatever is not there yet."""
+        for line in own:
+            while True:
+                with self.store.pin() as pinned:
+                    held = _count(pinned.scan(tables.IDENTITIES).filter(line.stands))
+                    missing = _missing(pinned, line)
+                    left, piece = _count(missing), missing.head(self.piece).collect()
+                if piece.is_empty():
+                    break
+
+                def within(done: int, _: int, before: int = held - left, total: int = held) -> None:
+                    report(Stage.REKEYING, before + done, total)
+
+                rekeyed = _rekeyed(service, line, piece, within)
+                with self.store.change("rekeying") as change:
+                    change.write(tables.REKEYED, append=rekeyed.lazy())
+                    with change.commit():
+                        pass
+                report(Stage.REKEYING, held - left + piece.height, held)
+        self.store.purge([tables.REKEYED])
+
+    def _switched(self, service: KeyService, own: Sequence[Leaving], rekeying_id: str, report: Report) -> bool:
+        """Let the next snapshot name the copy; return False when too much of it is missing."""
+        with self.store.change("rekeying") as change:
+            missing = [(line, _missing(change, line)) for line in own]
+            if sum(_count(rows) for _, rows in missing) > _LITTLE:
+                return False
+            report(Stage.SWITCH, 0, len(own))
+            late = [_rekeyed(service, line, rows.collect()) for line, rows in missing]
+            copy = pl.concat([change.scan(tables.REKEYED), *(rows.lazy() for rows in late)])
+            before = change.scan(tables.IDENTITIES)
+            if any(_count(before.filter(line.stands)) for line in own):
+                change.write(tables.IDENTITIES, replace=True, append=_after(before, copy, own))
+            keys = [_verified(service, line, before, change.scan(tables.IDENTITIES)) for line in own]
+            if change.base.version(tables.REKEYED) is not None:
+                change.write(tables.REKEYED, replace=True)
+            with change.commit() as connection:
+                for key in keys:
+                    rekeyings.close(connection, rekeying_id, key)
+                    self.audit.append(_entry("rekeying switched", key, key.to_version), connection)
+                rekeyings.change(connection, rekeying_id, snapshot=change.number)
+        self.store.purge([tables.IDENTITIES, tables.REKEYED])
+        report(Stage.SWITCH, len(own), len(own))
+        return True
+
+    def _discard_copy(self) -> None:
+        with self.store.change("rekeying") as change:
+            change.write(tables.REKEYED, replace=True)
+            with change.commit():
+                pass
+        self.store.purge([tables.REKEYED])
+
+    def _attest(self, service: KeyService, line: Leaving, rekeying_id: str, report: Report) -> None:
+        self._close(service, line, rekeying_id, report)
+        key = self._key(line)
+        if key is None:  # a line of another linker
+            return
+        with read(self.store.engine) as connection:
+            mine = rekeyings.get(connection, rekeying_id)
+        if key.attested_at is not None and mine is not None and key in mine.keys:
+            return  # by this rekeying, before it was interrupted
+        held = [tables.IDENTITIES, tables.REKEYED, *map(tables.quarantine, DATASETS)]
+        busy = "a run still reads old pseudonyms; start the rekeying again when it has ended"
+        self._until(lambda: busy if self.store.holds_older(held) else "", "STORE_IN_USE")
+        self.store.purge(held)
+        to_key = types_pb2.KeyRef(domain=key.to_domain, kind=KINDS[line.kind], version=key.to_version)
+        size = service.attest(
+            line.ref(line.from_version),
+            to_key if key.to_version else None,
+            held=key.held,
+            converted=key.converted,
+            sample_from=key.sample_from,
+            sample_to=key.sample_to,
+        )
+        with self.store.engine.begin() as connection:
+            rekeyings.attested(connection, rekeying_id, key, size)
+            self.audit.append(_entry("rekeying attested", key, key.from_version), connection)
+
+    def _close(self, service: KeyService, line: Leaving, rekeying_id: str, report: Report) -> None:
+        """Close a source's key version, unless it is, once all that was delivered under it is converted."""
+        source = line.domain.partition("/")[2]
+
+        def obstacle() -> str:
+            if self._key(line) is not None or not line.domain.startswith("source/"):
+                return ""
+            self._convert(service, report)
+            with self.store.pin() as pinned:
+                stands = standing(pinned.scan(tables.IDENTITIES)).get(line.kind.value, 0)
+            with self.store.engine.begin() as connection:
+                rekeyings.alone(connection)
+                using = deliveries.under_key(connection, source, line.kind.value, line.from_version)
+                late = [delivery for delivery in using if delivery.converted_snapshot is None]
+                if not late:
+                    rows = sum(delivery.header.rows for delivery in using) if stands else 0
+                    version = stands if rows else 0
+                    names = (line.domain, line.kind.value, line.from_version, self._domain, version)
+                    rekeyings.close(connection, rekeying_id, RekeyedKey(*names, held=rows, converted=rows))
+                    return ""
+            return (
+                f"{source} has not finished a delivery of {late[0].header.dataset} under a key version that is to be "
+                "left; ask it to deliver it again, or wait until it expires, and start the rekeying again"
+            )
+
+        self._until(obstacle, "DELIVERY_OPEN")
+
+    def _until(self, obstacle: Callable[[], str], reason: str) -> None:
+        """Wait, with patience, until there is no obstacle any more."""
+        waited_s = 0.0
+        while message := obstacle():
+            if waited_s >= self.patience_s:
+                raise UnavailableError(message, reason)
+            self.wait(_LOOK_EVERY_S)
+            waited_s += _LOOK_EVERY_S
+
+
+class _MismatchError(Exception):
+    """The new pseudonyms are not those of the old ones."""
+
+
+def _count(rows: pl.LazyFrame) -> int:
+    return int(rows.select(pl.len()).collect(engine="streaming").item())
+
+
+def _missing(at: PinnedSnapshot | Change, line: Leaving) -> pl.LazyFrame:
+    """Return the identities (id, pseudonym) of the line that are not in the copy."""
+    done = at.scan(tables.REKEYED).filter(pl.col("key_version") == line.to_version)
+    held = at.scan(tables.IDENTITIES).filter(line.stands)
+    return held.select("id", "pseudonym").join(done.select("id"), on="id", how="anti")
+
+
+def _packed(pseudonyms: pl.Series) -> bytes:
+    return b"".join(pseudonyms)
+
+
+def _rekeyed(
+    service: KeyService, line: Leaving, held: pl.DataFrame, progress: Progress = lambda *_: None
+) -> pl.DataFrame:
+    """Return rows of the copy for identities (id, pseudonym). Asks the pseudonymizer."""
+    if held.is_empty():
+        return pl.DataFrame(schema=REKEYED)
+    from_key, to_key = line.ref(line.from_version), line.ref(line.to_version)
+    elements, _ = service.rekey(_packed(held["pseudonym"]), from_key, to_key, progress)
+    pieces = [elements[at : at + _SIZE] for at in range(0, len(elements), _SIZE)]
+    return held.select(
+        "id",
+        pl.Series("pseudonym", pieces, dtype=pl.Binary),
+        pl.lit(line.to_version, dtype=pl.UInt32).alias("key_version"),
+    )
+
+
+def _after(before: pl.LazyFrame, copy: pl.LazyFrame, own: Sequence[Leaving]) -> pl.LazyFrame:
+    """Return the identities with the pseudonyms of the copy: one row an id, as before."""
+    parts = [before.filter(~pl.any_horizontal(line.stands for line in own))]
+    for line in own:
+        new = copy.filter(pl.col("key_version") == line.to_version)
+        parts.append(before.filter(line.stands).select("id", "kind", "source").join(new, on="id", how="left"))
+    return pl.concat([check(part, IDENTITIES, "identities") for part in parts])
+
+
+def _verified(service: KeyService, line: Leaving, before: pl.LazyFrame, after: pl.LazyFrame) -> RekeyedKey:
+    """Compare counts, and rekey a random sample again; return what was done.
+
+    Raises:
+        _MismatchError: an identity is missing or under the old version still, or one of the sample differs.
+    """
+    held = before.filter(line.stands).select("id").collect()["id"]
+    new = after.filter(kind=line.kind.value, key_version=line.to_version)
+    counts = [_count(held.to_frame().lazy().join(new.drop_nulls("pseudonym"), on="id", how="semi"))]
+    counts += [_count(new) - _count(before.filter(kind=line.kind.value, key_version=line.to_version))]
+    if counts != [len(held), len(held)] or _count(before) != _count(after) or _count(after.filter(line.stands)):
+        raise _MismatchError("the copy does not hold each pseudonym once; a new rekeying makes it anew")
+    drawn = SystemRandom().sample(held.to_list(), min(SAMPLE, len(held)))
+    chosen = pl.col("id").is_in(drawn)
+    old_rows, new_rows = (rows.filter(chosen).sort("id").collect() for rows in (before, after))
+    again = _rekeyed(service, line, old_rows.select("id", "pseudonym"))
+    if not again["pseudonym"].equals(new_rows["pseudonym"]):
+        message = "a sample rekeyed again differs from what was rekeyed before; tell the pseudonymizer's operator"
+        raise _MismatchError(message)
+    scalars = ristretto255.random_scalars(len(drawn))  # what is kept for the attestation is blinded
+    sample = [ristretto255.multiply_each(scalars, _packed(rows["pseudonym"])) for rows in (old_rows, new_rows)]
+    return RekeyedKey(
+        line.domain, line.kind.value, line.from_version, line.domain, line.to_version if len(held) else 0,
+        held=len(held), converted=len(held), sample_from=sample[0], sample_to=sample[1], sample_size=len(drawn),
+    )  # fmt: skip
+
+
+def _entry(event: str, key: RekeyedKey, version: int) -> AuditEntry:
+    facts = {
+        "from_version": key.from_version, "to_domain": key.to_domain, "to_version": key.to_version,
+        "held": key.held, "converted": key.converted, "sample_size": key.sample_size,
+    }  # fmt: skip
+    evidence = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return AuditEntry(
+        event, "", "ok", subject=key.domain, kind=key.kind, key_version=version, count=key.held, evidence=evidence
+    )
