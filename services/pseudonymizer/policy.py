@@ -89,9 +89,14 @@ class Grant(_Table):
             raise ValueError("a conversion goes to a linkage domain")
         return self
 
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains acted in, or converted from; never empty."""
+        return self.sources or (self.domain or "",)
+
     def routes(self) -> Iterator[Route]:
         """Yield each single permission of the grant."""
-        for source in self.sources or (self.domain or "",):
+        for source in self.domains:
             for kind in self.kinds:
                 yield Route(self.caller, self.operation, source, self.to or "", kind)
 
@@ -153,6 +158,8 @@ class Policy(_Table):
         domains = {domain.name: domain for domain in self.domains}
         if len(domains) != len(self.domains):
             raise ValueError("domain: a name stands twice")
+        if len({grant.name for grant in self.grants}) != len(self.grants):
+            raise ValueError("grant: a name stands twice; the log tells them apart by it")
         if len(self._limits) != len(self.budgets):
             raise ValueError("budget: a caller stands twice")
         seen: set[Route] = set()
@@ -210,6 +217,11 @@ class Policy(_Table):
             )
         )
 
+    @property
+    def plain_doors(self) -> tuple[str, ...]:
+        """The domains whose plain door is open, in the file's order."""
+        return tuple(domain.name for domain in self.domains if domain.plain_door)
+
     def knows(self, domain: str) -> bool:
         """Say whether the domain is declared, and so may stand in a log."""
         return any(domain == declared.name for declared in self.domains)
@@ -225,12 +237,9 @@ class Policy(_Table):
                 break
         else:
             raise DeniedError("no grant allows this; ask the service's custodians for one", "GRANT_MISSING")
-        if route.operation is Operation.PSEUDONYMISE and not self._has_plain_door(route.source):
+        if route.operation is Operation.PSEUDONYMISE and route.source not in self.plain_doors:
             raise DeniedError("this domain has no plain door; use the blind door", "PLAIN_DOOR_CLOSED")
         return grant.name
-
-    def _has_plain_door(self, name: str) -> bool:
-        return any(domain.plain_door for domain in self.domains if domain.name == name)
 
     def check_suite(self, number: int) -> None:
         """Refuse a hash tag that is not this deployment's.

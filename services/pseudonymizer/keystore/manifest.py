@@ -44,7 +44,7 @@ class KeyVersionRow:
         return self.name.domain, self.name.kind
 
     @classmethod
-    def of_row(cls, row: Mapping[str, Any]) -> KeyVersionRow:
+    def of_row(cls, row: Mapping[Any, Any]) -> KeyVersionRow:
         """Read a row of the table. Raises ValueError, KeyError for one that this code did not write."""
         return cls(
             KeyName(row["domain"], Kind(row["kind"]), row["version"]),

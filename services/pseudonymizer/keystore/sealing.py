@@ -38,14 +38,14 @@ class Sealer:
         self._kek = kek
         self._mac_key: tuple[bytes, bytes] = b"", b""  # as wrapped, and the key
 
-    def seal(self, row: Mapping[str, Any], scalar: bytes) -> dict[str, Any]:
+    def seal(self, row: Mapping[Any, Any], scalar: bytes) -> dict[str, Any]:
         """Return the row with its key sealed to its own names, state and generation."""
         data_key, nonce = AESGCM.generate_key(256), os.urandom(_NONCE_SIZE)
         wrapped = self._kek.wrap(data_key)
         sealed = nonce + AESGCM(data_key).encrypt(nonce, scalar, _associated(row))
         return {**row, "wrapped_key": wrapped, "wrapping_version": wrapping_version(wrapped), "sealed": sealed}
 
-    def unseal(self, row: Mapping[str, Any]) -> Key:
+    def unseal(self, row: Mapping[Any, Any]) -> Key:
         """Open a row.
 
         Raises:
@@ -67,7 +67,7 @@ class Sealer:
         wrapped = self._kek.wrap(AESGCM.generate_key(256))
         return {"generation": 0, "wrapped_key": wrapped, "wrapping_version": wrapping_version(wrapped)}
 
-    def mac(self, head: Mapping[str, Any], manifest: Manifest) -> bytes:
+    def mac(self, head: Mapping[Any, Any], manifest: Manifest) -> bytes:
         """Return the manifest's HMAC under the head's key. Raises KeyStoreError when that does not open."""
         wrapped = bytes(head["wrapped_key"])
         if self._mac_key[0] != wrapped:
@@ -75,6 +75,6 @@ class Sealer:
         return hmac.digest(self._mac_key[1], manifest.content, "sha256")
 
 
-def _associated(row: Mapping[str, Any]) -> bytes:
+def _associated(row: Mapping[Any, Any]) -> bytes:
     names = ("domain", "kind", "version", "suite", "state", "generation")
     return "\n".join(("kinlink key", *(str(row[name]) for name in names))).encode()

@@ -39,7 +39,7 @@ from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 from servicekit.errors import InvalidError, UnavailableError
 
-_LOCK: Final = 7_310_151  # any constant that no other advisory lock uses
+LOCK: Final = 7_310_151  # any constant that no other advisory lock uses
 _CHANGED: Final = "the key store was changed by something else than this service; restore a backup"
 _OLDER: Final = "the key store is older, or another, than this process has seen it; an old one was put back"
 _log = structlog.get_logger(__name__)
@@ -47,6 +47,9 @@ _log = structlog.get_logger(__name__)
 
 class Anchors(Protocol):
     """Where the store's generation stands outside of it."""
+
+    def record(self, connection: Connection, manifest: Manifest) -> None:
+        """Take note of a new generation, in the transaction that makes it."""
 
     def check(self, manifest: Manifest) -> None:
         """Raise KeyStoreError when this is older than what was anchored, or other content at its generation."""
@@ -56,6 +59,9 @@ class Anchors(Protocol):
 
 
 class _NoAnchors:
+    def record(self, connection: Connection, manifest: Manifest) -> None:
+        """Note nothing."""
+
     def check(self, manifest: Manifest) -> None:
         """Know of nothing."""
 
@@ -182,7 +188,7 @@ class KeyStore:
         with self._engine.begin() as connection:
             erasure.begin(connection)
             if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
             if self._head(connection) is None and not self._rows(connection):
                 connection.execute(insert(tables.head).values(only=1, mac=b"", **self._sealer.new_head()))
                 before = Manifest(0, b"")
@@ -328,6 +334,7 @@ class KeyStore:
             raise KeyStoreError(_CHANGED)
         mac = self._sealer.mac(head, after)
         connection.execute(update(tables.head).values(generation=after.generation, mac=mac))
+        self._anchors.record(connection, after)
         return after
 
     def _insert(

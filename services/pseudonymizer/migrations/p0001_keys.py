@@ -67,6 +67,12 @@ def upgrade() -> None:
         sa.Column("converted", sa.BigInteger, nullable=False),
         sa.Column("sample_size", sa.Integer, nullable=False),
     )
+    op.create_table(
+        "policy_logged",
+        sa.Column("only", sa.Integer, primary_key=True),
+        sa.Column("content", sa.LargeBinary, nullable=False),
+        sa.CheckConstraint("only = 1", name="policy_logged_only"),
+    )
 
 
 def _version_columns() -> tuple[sa.Column[str], sa.Column[str], sa.Column[int]]:
