@@ -182,8 +182,8 @@ def verify_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old
     if not 0 <= old_size <= new_size:
         raise ProofError(f"a log of {new_size} entries continues none of {old_size}")
     if old_size in {0, new_size}:
-        expected = EMPTY_ROOT if old_size == 0 else new_root
-        if proof or old_root != expected:
+        is_known = (old_size > 0 or old_root == EMPTY_ROOT) and (old_size < new_size or old_root == new_root)
+        if proof or not is_known:
             raise ProofError(f"the logs of {old_size} and {new_size} entries differ")
         return
     path = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
