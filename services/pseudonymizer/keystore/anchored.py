@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection, Engine
 
-from pseudonymizer.keystore import history, wrappings
+from pseudonymizer.keystore import history, tables, wrappings
 from pseudonymizer.keystore.encryption_keys import KeyStoreError
 from pseudonymizer.keystore.history import Document
 from pseudonymizer.keystore.manifest import Manifest
@@ -53,17 +53,15 @@ class GenerationAnchors:
             KeyStoreError: it is older than what was anchored, or other content; or an anchor cannot be read at the
                 first time.
         """
-        if manifest.generation == 0:
-            self._refuse_older(None, self._newest())
-            return
+        known = self._newest()  # before the database is read: it is written after that
         with read(self._engine) as connection:
-            own = history.newest(connection)
-            if own is None or own.manifest != manifest:
-                raise KeyStoreError(f"the key store and its history are not of one generation; {_CEREMONY}")
-            self._compare(connection, own)
+            newest = history.newest(connection)
+            if manifest.generation:
+                _check_whole(connection, manifest, newest)
+            _compare(connection, newest, known)
         with self._lock:
-            if self._seen is None or own.generation >= self._seen.generation:
-                self._seen = own
+            if newest is not None and (self._seen is None or newest.generation >= self._seen.generation):
+                self._seen = newest
 
     def write(self, manifest: Manifest) -> None:
         """Anchor the store, and what was not anchored before it.
@@ -90,23 +88,6 @@ class GenerationAnchors:
         for document in documents:
             anchor.write(name_of(document.generation), document.content)
 
-    def _compare(self, connection: Connection, own: Document) -> None:
-        for where, known in self._newest():
-            self._refuse_older(own, [(where, known)])
-            if history.since(connection, known.generation)[0].content != known.content:
-                raise KeyStoreError(
-                    f"the key store's generation {known.generation} is not the one that {where} holds; {_CEREMONY}"
-                )
-
-    def _refuse_older(self, own: Document | None, known: Sequence[tuple[str, Document]]) -> None:
-        generation = own.generation if own else 0
-        for where, one in known:
-            if one.generation > generation:
-                raise KeyStoreError(
-                    f"an older key store was put back: it is at generation {generation}, {where} holds "
-                    f"{one.generation}; {_CEREMONY}"
-                )
-
     def _newest(self) -> list[tuple[str, Document]]:
         seen = self._seen
         known = [("this process", seen)] if seen else []
@@ -121,6 +102,27 @@ class GenerationAnchors:
             if found is not None:
                 known.append((anchor.uri, found))
         return known
+
+
+def _check_whole(connection: Connection, manifest: Manifest, newest: Document | None) -> None:
+    """Check that rows, head and history are of one generation; the caller's may be older than them by now."""
+    own = history.at(connection, manifest.generation)
+    if own is None or own.manifest != manifest or newest is None or newest.generation != tables.generation(connection):
+        raise KeyStoreError(f"the key store and its history do not fit together; {_CEREMONY}")
+
+
+def _compare(connection: Connection, newest: Document | None, known: Sequence[tuple[str, Document]]) -> None:
+    generation = newest.generation if newest else 0
+    for where, one in known:
+        if one.generation > generation:
+            raise KeyStoreError(
+                f"an older key store was put back: it is at generation {generation}, {where} holds {one.generation}; "
+                f"{_CEREMONY}"
+            )
+        if history.since(connection, one.generation)[0].content != one.content:
+            raise KeyStoreError(
+                f"the key store's generation {one.generation} is not the one that {where} holds; {_CEREMONY}"
+            )
 
 
 def name_of(generation: int) -> str:
