@@ -21,8 +21,11 @@ from pathlib import Path
 from typing import Protocol
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
+
+
+_ERRORS = (BaseError, OSError)  # obstore raises Python's own where there is one
 
 
 class AnchorError(Exception):
@@ -101,6 +104,7 @@ class S3Anchor:
     def __init__(self, uri: str) -> None:
         """Use the bucket and prefix of `uri`."""
         self.uri = uri
+        self._newest: dict[str, str] = {}  # so that a long list is read once
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         limits = {"timeout": "20s", "connect_timeout": "5s"}
         if os.environ.get("AWS_ENDPOINT", os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://"):
@@ -119,22 +123,26 @@ class S3Anchor:
         except AlreadyExistsError as error:
             if self._read(name) != content:
                 raise AnchorConflictError(f"{self.uri}: {name} holds other content") from error
-        except BaseError as error:
+        except _ERRORS as error:
             raise AnchorError(f"{self.uri}: cannot be written ({type(error).__name__})") from error
 
     def newest(self, prefix: str) -> tuple[str, bytes] | None:
         """See `Anchor`."""
         try:
-            pages = obstore.list(self._store, prefix.rstrip("/") + "/", chunk_size=1000)
-            name = max((found["path"] for page in pages for found in page), default=None)
-        except BaseError as error:
+            known = self._newest.get(prefix)
+            pages = obstore.list(self._store, prefix.rstrip("/") + "/", offset=known, chunk_size=1000)
+            name = max((found["path"] for page in pages for found in page), default=known)
+        except _ERRORS as error:
             raise AnchorError(f"{self.uri}: cannot be read ({type(error).__name__})") from error
-        return (name, self._read(name)) if name else None
+        if name is None:
+            return None
+        self._newest[prefix] = name
+        return name, self._read(name)
 
     def _read(self, name: str) -> bytes:
         try:
             return bytes(obstore.get(self._store, name).bytes())
-        except (BaseError, NotFoundError) as error:
+        except _ERRORS as error:
             raise AnchorError(f"{self.uri}: cannot be read ({type(error).__name__})") from error
 
 

@@ -29,7 +29,7 @@ from kinlink.audit.note import Checkpoint, NoteError, VerifierKey
 from servicekit.anchors import Anchor, AnchorError
 from servicekit.audit import tables
 from servicekit.audit.log import AuditLog
-from servicekit.audit.tables import StoredTree, frontier
+from servicekit.audit.tables import DamagedError, StoredTree, frontier
 from servicekit.database import read
 
 _PAGE = 1000
@@ -193,7 +193,7 @@ class Checkpoints:
         before = [("the last checkpoint", last), ("the last checkpoint", self._last), *anchored]
         try:
             root = merkle.root(size, tree.node)
-            if frontier(size, bytes(hashes)).root() != root:
+            if frontier(size, hashes).root() != root:
                 raise _ChangedError("the log's head is not that of its entries")
             for where, earlier in before:
                 if earlier is None:
@@ -202,8 +202,8 @@ class Checkpoints:
                     raise _ChangedError(f"the log has {size} entries, {where} has {earlier.size}: it was rolled back")
                 if merkle.root(earlier.size, tree.node) != earlier.root:
                     raise _ChangedError(f"the log's first {earlier.size} entries are not those of {where}")
-        except (LookupError, ValueError) as error:
-            raise _ChangedError(f"the log is not whole: {error}") from error
+        except DamagedError as error:
+            raise _ChangedError(str(error)) from error
         return Checkpoint(self.origin, size, root), last
 
 

@@ -86,6 +86,9 @@ class AuditLog:
                 with self._engine.begin() as own:
                     index = _append(told, own)
                 self._failing = ""
+        except tables.DamagedError as error:
+            self.fail_for_good(str(error))
+            raise _unavailable(str(error)) from error
         except SQLAlchemyError as error:
             self._failing = cause_of(error)
             _log.error("audit log cannot be written", cause=self._failing, error=type(error).__name__)
@@ -130,7 +133,7 @@ def _append(told: dict[str, Any], connection: Connection) -> int:
     at = max(now, datetime.fromisoformat(last_at)) if last_at else now
     recorded_at = instant(at)
     stored = canonical(Entry(**{"caller": "", **told}, index=size, recorded_at=at))
-    frontier = tables.frontier(size, bytes(hashes))
+    frontier = tables.frontier(size, hashes)
     completed = b"".join(node.hash for node in frontier.append(merkle.leaf_hash(stored)))
     row = {"entry_index": size, "recorded_at": recorded_at, "entry": stored, "hashes": completed}
     connection.execute(_INSERT, row)

@@ -59,9 +59,17 @@ LOCK_HEAD: Final = select(head.c.size, head.c.hashes, head.c.recorded_at).with_f
 READ_HEAD: Final = select(head.c.size, head.c.hashes)
 
 
-def frontier(size: int, hashes: bytes) -> Frontier:
-    """Return the frontier that the head holds. Raises ValueError when it is none."""
-    return Frontier(size, [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)])
+class DamagedError(Exception):
+    """What lies in the database is not a log."""
+
+
+def frontier(size: int, hashes: bytes | str) -> Frontier:
+    """Return the frontier that the head holds. Raises DamagedError when it is none."""
+    found = hashes.encode() if isinstance(hashes, str) else bytes(hashes)  # SQLite holds any type in any column
+    try:
+        return Frontier(size, [found[at : at + HASH_BYTES] for at in range(0, len(found), HASH_BYTES)])
+    except ValueError as error:
+        raise DamagedError("the log's head is not that of its entries") from error
 
 
 class StoredTree:
@@ -76,7 +84,7 @@ class StoredTree:
         """Return the hash of a node, in the form `kinlink.audit.merkle` asks for.
 
         Raises:
-            LookupError: the row of its last leaf is not there, or does not hold it.
+            DamagedError: the row of its last leaf is not there, or does not hold it.
         """
         last = ((index + 1) << level) - 1
         if last not in self._rows:
@@ -84,5 +92,5 @@ class StoredTree:
             self._rows[last] = bytes(self._connection.execute(query).scalar() or b"")
         found = self._rows[last][level * HASH_BYTES : (level + 1) * HASH_BYTES]
         if len(found) != HASH_BYTES:
-            raise LookupError(f"entry {last} is not in the log, or without its hashes")
+            raise DamagedError(f"entry {last} is not in the log, or without its hashes")
         return found
