@@ -110,6 +110,10 @@ class KeyAdministrationClient:
         """Return the key versions that the caller may know of, by domain, kind and version."""
         return [_key(key) for key in _call(self._stub.ListKeys, pb.ListKeysRequest(domain=domain)).keys]
 
+    def generation(self) -> int:
+        """Return the key store's generation: it grows with every change, and stands in the anchors."""
+        return int(_call(self._stub.ListKeys, pb.ListKeysRequest()).generation)
+
     def create(self, domain: str, kind: Kind) -> KeyVersion:
         """Make the next version of a key, pending."""
         request = pb.CreateKeyRequest(key=KeyRef(domain=domain, kind=kind.wire))

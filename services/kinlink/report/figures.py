@@ -36,7 +36,7 @@ from kinlink.report.rows import (
 )
 
 FORM = "kinlink-dpo-report-v1"
-_ELEMENTS = ("Evaluate", "Pseudonymise", "Convert", "Rekey")
+ELEMENTS = ("Evaluate", "Pseudonymise", "Convert", "Rekey")
 _READS = ("GetTable", "StreamTable")
 
 
@@ -224,7 +224,7 @@ def _volumes(material: Material, entries: Iterable[Entry], month: Month) -> list
     counts: dict[tuple[str, str], Counter[date]] = defaultdict(Counter)
     calls = Counter[tuple[str, str]]()
     for entry in entries:
-        if entry.outcome == "ok" and entry.method in _ELEMENTS and entry.count:
+        if entry.outcome == "ok" and entry.method in ELEMENTS and entry.count:
             line = entry.caller, entry.method
             counts[line][entry.recorded_at.astimezone(UTC).date()] += entry.count
             calls[line] += month.holds(entry.recorded_at)

@@ -95,7 +95,7 @@ def _logs(states: Sequence[LogState]) -> Light:
 
 def _outside(states: Sequence[LogState]) -> Light:
     title = Words("Bevis uden for tjenesterne", "Proof outside the services")
-    bare = [state.service for state in states if not state.kept and not state.witnesses]
+    bare = [state.service for state in states if not state.kept and not _verified(state)]
     if any(not kept.agrees for state in states for kept in state.kept):
         text = Words(
             "Loggen fortsætter ikke et kontrolpunkt, som I har gemt. Tal med den dataansvarlige i dag.",
@@ -110,7 +110,7 @@ def _outside(states: Sequence[LogState]) -> Light:
         )
         return Light("verification", Status.UNCHECKED, title, text)
     kept = sum(len(state.kept) for state in states)
-    seen = len({name for state in states for name in state.witnesses})
+    seen = len({name for state in states for name in _verified(state)})
     text = Words(
         f"Loggene fortsætter {many(kept, 'da', 'gemt kontrolpunkt', 'gemte kontrolpunkter')}; "
         f"{many(seen, 'da', 'vidne', 'vidner')} har underskrevet.",
@@ -118,6 +118,10 @@ def _outside(states: Sequence[LogState]) -> Light:
         f"{many(seen, 'en', 'witness', 'witnesses')}.",
     )
     return Light("verification", Status.OK, title, text)
+
+
+def _verified(state: LogState) -> list[str]:
+    return [witness.name for witness in state.witnesses if witness.verified]
 
 
 def _age(keys: Sequence[KeyRow], rotate_after_days: int, made_at: datetime) -> Light:

@@ -81,7 +81,7 @@ class Rotation:
     old: Key
     new: Key
     state: str  # of the old version
-    activated_at: datetime
+    activated_at: datetime  # when the new version became the primary
     holders: Sequence[Holder] = ()
     destroyed_at: datetime | None = None
     last_used_at: datetime | None = None
@@ -175,8 +175,6 @@ class Run:
     reason: str
     reference_date: str
     year: int
-    started_at: datetime
-    ended_at: datetime | None
     outcomes: Sequence[tuple[str, str]]  # table, what became of it
 
 
@@ -190,6 +188,14 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Witness:
+    """Whose other signature the checkpoint bears; `verified` with a witness's key that the DPO kept."""
+
+    name: str
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """One service's log and how far it is proven."""
 
@@ -199,7 +205,7 @@ class Log:
     root: str  # hex
     verifier_key: str
     key_kept: bool | None  # whether it is the key that the DPO kept; None when none was kept
-    witnesses: Sequence[str]  # the names on the checkpoint's other signatures
+    witnesses: Sequence[Witness]
     kept: Sequence[Kept]
     findings: Sequence[str]  # what verification found wrong; empty when all agrees
     entries: Sequence[Entry]  # those of the month, and of the time before it that volumes are compared with

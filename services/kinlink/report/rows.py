@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from kinlink.report.material import Holder, Kept
+from kinlink.report.material import Holder, Kept, Witness
 from kinlink.report.words import Words
 
 
@@ -153,7 +153,7 @@ class LogState:
     root: str
     verifier_key: str
     key_kept: bool | None
-    witnesses: Sequence[str]
+    witnesses: Sequence[Witness]
     kept: Sequence[Kept]
     findings: Sequence[str]
     month_ok: int

@@ -1,0 +1,235 @@
+"""Takes a service's log for the report: verified against what the DPO kept, and a sample of it proven.
+
+1. The log is read whole, from the service or from an export, and computed again. What counts
+   is the checkpoint that the service signs now; an export counts as far as its own newest one.
+2. The key is the one that was kept. Without one it is the key that the service shows, and
+   the report says so: who serves a forged log serves a forged key.
+3. Each sampled entry is proven under the checkpoint's root with a proof of its own.
+4. Of other months only what volumes are compared with is held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kinlink.audit import kept as kept_files
+from kinlink.audit import note
+from kinlink.audit.entry import EntryError, parse
+from kinlink.audit.export import Export, ExportError
+from kinlink.audit.findings import FindingKind, Verification
+from kinlink.audit.merkle import ProofError, leaf_hash, verify_inclusion
+from kinlink.audit.note import Checkpoint, NoteError, VerifierKey
+from kinlink.audit.reading import Progress
+from kinlink.audit.verify import verify
+from kinlink.audit_client import AuditClient
+from kinlink.audit_evidence import fetch_export, opened
+from kinlink.errors import ConflictError, InputError, KinlinkError
+from kinlink.report.figures import ELEMENTS, Month
+from kinlink.report.material import Entry, Kept, Log, Witness
+from kinlink.report.outliers import HISTORY_DAYS
+from kinlink.report.sample import draw
+
+KEY_FILES = "*.key.txt"
+_SHOWN = "the service's checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFolder:
+    """What the DPO kept: checkpoints with their hashes, and the keys of logs and witnesses."""
+
+    checkpoints: Sequence[kept_files.Kept] = ()
+    keys: Sequence[VerifierKey] = ()
+
+    @classmethod
+    def read(cls, folder: Path) -> KeptFolder:
+        """Read *.checkpoint (and an anchor's files) and *.key.txt. Raises InputError."""
+        try:
+            keys = [VerifierKey.parse(path.read_text("utf-8")) for path in sorted(folder.glob(KEY_FILES))]
+            found = kept_files.read([folder])
+        except OSError as error:
+            raise InputError(f"{error.filename} cannot be read: {error.strerror}.", "NOT_READABLE") from None
+        except (NoteError, UnicodeDecodeError) as error:
+            message = (
+                f"A {KEY_FILES} in {folder} holds no key: keep there what `kinlink audit checkpoint --key` prints."
+            )
+            raise InputError(message, "KEY_MALFORMED") from error
+        except kept_files.KeptError as error:
+            raise InputError(f"{error}.", "NO_CHECKPOINT") from error
+        if not found and not keys:
+            message = f"{folder} holds neither *.checkpoint nor {KEY_FILES}. Give the folder where you keep them."
+            raise InputError(message, "NOTHING_KEPT")
+        return cls(found, keys)
+
+    def of(self, origin: str) -> list[kept_files.Kept]:
+        """Return the checkpoints of one log."""
+        return [each for each in self.checkpoints if each.note.partition("\n")[0] == origin]
+
+
+def take(
+    service: str, client: AuditClient, month: Month, kept: KeptFolder, export: Path | None, progress: Progress
+) -> Log:
+    """Return a service's log, verified.
+
+    Raises:
+        InputError: the export is none, or another log's.
+        KinlinkError: the service is away or refuses.
+    """
+    shown = client.checkpoint()
+    try:
+        own_key = VerifierKey.parse(shown.verifier_key)
+    except NoteError as error:
+        raise ConflictError(f"The {service} shows no usable key: {error}.", "LOG_KEY_DIFFERS") from error
+    checkpoint = opened(shown.note, own_key, f"The checkpoint of the {service}")
+    with TemporaryDirectory(prefix="kinlink-") as folder:
+        path = export or Path(folder) / f"{service}.audit"
+        if export is None:
+            with path.open("wb") as file:
+                fetch_export(client, file, 0, checkpoint.size, progress)
+        return _verified(service, client, month, kept, path, shown.note, own_key)
+
+
+def _verified(
+    service: str,
+    client: AuditClient,
+    month: Month,
+    kept: KeptFolder,
+    path: Path,
+    shown: str,
+    own_key: VerifierKey,
+) -> Log:
+    try:
+        export = Export(path)
+        if export.header.origin != own_key.name:
+            message = f"{path.name} is an export of {export.header.origin}, not of {own_key.name}."
+            raise InputError(message, "NO_EXPORT")
+        if export.header.start:
+            message = f"{path.name} begins with entry {export.header.start}. Export the log from its beginning."
+            raise InputError(message, "NO_EXPORT")
+        pass_ = _read(service, export, month)
+    except (ExportError, OSError) as error:
+        raise InputError(f"{path.name} is no export that can be read: {error}.", "NO_EXPORT") from error
+    kept_key = next((key for key in kept.keys if key.name == own_key.name and key.type == note.LOG), None)
+    signed = shown if _size(shown) <= pass_.size else pass_.newest
+    checkpoints = kept.of(own_key.name)
+    if signed:
+        checkpoints.append(kept_files.Kept(_SHOWN, signed))
+    result = verify(export, checkpoints, kept_key or own_key)
+    checkpoint = Checkpoint.parse(note.parse(signed).text) if signed else Checkpoint(own_key.name, 0, bytes(32))
+    root = checkpoint.root.hex()
+    drawn = draw(
+        (e.index for e in pass_.entries if e.index < checkpoint.size and month.holds(e.recorded_at)),
+        str(month),
+        own_key.name,
+        root,
+    )
+    return Log(
+        service=service,
+        origin=own_key.name,
+        size=checkpoint.size,
+        root=root,
+        verifier_key=str(own_key),
+        key_kept=None if kept_key is None else kept_key == own_key,
+        witnesses=_witnesses(signed, kept.keys, own_key),
+        kept=_kept(kept.of(own_key.name), result),
+        findings=[f"{each.kind}: {each.text}" for each in result.findings] + pass_.unreadable,
+        entries=pass_.entries,
+        proofs={index: _proven(client, index, pass_.hashes[index], checkpoint) for index in drawn},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What one pass over an export found."""
+
+    entries: list[Entry]
+    hashes: Mapping[int, bytes]  # of the month's entries: the leaf hash of what stands there
+    size: int
+    newest: str  # the export's newest checkpoint, or ""
+    unreadable: list[str]
+
+
+def _read(service: str, export: Export, month: Month) -> _Pass:
+    since = month.first - timedelta(days=HISTORY_DAYS)
+    entries: list[Entry] = []
+    hashes: dict[int, bytes] = {}
+    unreadable: list[str] = []
+    place, newest = 0, ""
+    for record, _ in export.records():
+        if isinstance(record, str):
+            newest = record
+            continue
+        try:
+            entry = _entry(service, place, record.content)
+        except EntryError as error:
+            unreadable.append(f"{FindingKind.ENTRY_CHANGED}: entry {place} cannot be read: {error}.")
+        else:
+            if month.holds(entry.recorded_at):
+                entries.append(entry)
+                hashes[place] = leaf_hash(record.content)
+            elif entry.method in ELEMENTS and since <= entry.recorded_at.date() < month.first:
+                entries.append(entry)
+        place += 1
+    return _Pass(entries, hashes, place, newest, unreadable)
+
+
+def _entry(service: str, place: int, content: bytes) -> Entry:
+    found = parse(content)
+    return Entry(
+        service=service,
+        index=place,
+        recorded_at=found.recorded_at.astimezone(UTC),
+        rpc=found.rpc,
+        caller="/".join(found.caller.split("/")[3:]),
+        outcome=found.outcome,
+        reason=found.reason,
+        subject=found.subject,
+        kind=found.kind,
+        key_version=found.key_version,
+        count=found.count,
+        grant=found.grant,
+    )
+
+
+def _size(signed: str) -> int:
+    return Checkpoint.parse(note.parse(signed).text).size
+
+
+def _witnesses(signed: str, keys: Sequence[VerifierKey], own: VerifierKey) -> list[Witness]:
+    if not signed:
+        return []
+    found = {signature.name for signature in note.parse(signed).signatures if signature.key_id != own.id}
+    return [Witness(name, _cosigned(signed, name, keys)) for name in sorted(found)]
+
+
+def _cosigned(signed: str, name: str, keys: Sequence[VerifierKey]) -> bool:
+    for key in keys:
+        if key.name == name and key.type == note.WITNESS:
+            try:
+                note.verify(signed, key)
+            except NoteError:
+                continue
+            return True
+    return False
+
+
+def _kept(kept: Sequence[kept_files.Kept], result: Verification) -> list[Kept]:
+    rows = []
+    for each in kept:
+        try:
+            size = _size(each.note)
+        except NoteError:
+            size = 0
+        rows.append(Kept(Path(each.name).name, size, each.name in result.held))
+    return rows
+
+
+def _proven(client: AuditClient, index: int, leaf: bytes, checkpoint: Checkpoint) -> bool:
+    try:
+        verify_inclusion(index, checkpoint.size, leaf, client.inclusion_proof(index, checkpoint.size), checkpoint.root)
+    except (ProofError, KinlinkError):
+        return False
+    return True
