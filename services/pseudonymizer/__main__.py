@@ -11,7 +11,7 @@ import grpc
 from kinlink import ristretto255
 from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import add_KeyAdministrationServiceServicer_to_server
 from kinlink.pseudonymizer.v1.pseudonymisation_service_pb2_grpc import add_PseudonymisationServiceServicer_to_server
-from pseudonymizer import genesis, key_administration_api
+from pseudonymizer import genesis, key_administration_api, policy_log
 from pseudonymizer.doors import SERVICE, Doors
 from pseudonymizer.dual_control import DualControl
 from pseudonymizer.grpc_api import PseudonymisationApi
@@ -61,6 +61,7 @@ def _serve(config: Path) -> None:
     database.migrate(engine, "pseudonymizer")
     audit = AuditLog(engine)
     genesis.begin(settings.genesis, engine, audit, _now)
+    policy_log.record(policy, engine, audit)
     kek = open_key_encryption_key(settings.kek, config.parent, first_start=is_empty(engine))
     keys = KeyStore(engine, kek, policy.suite, audit, holders=policy.holders)
     keys.open(policy.key_lines())
