@@ -141,7 +141,7 @@ class Roads:
 
     def linker_fields(self) -> None:
         """Put canaries in the fields of the linker's messages, by hand."""
-        with self._channel("linker", "source-prisme") as channel:
+        with self.channel("linker", "source-prisme") as channel:
             stub = IntakeServiceStub(channel)
             catalogue, chunk = intake_service_pb2.DATASET_CATALOGUE, _catalogue_chunk()
             for road, value in (("delivery id", "delivery_id"), ("period", "period")):
@@ -166,31 +166,31 @@ class Roads:
             flagged = _catalogue_chunk(flags=["su", STRAYS["flag"]])
             self._deliver(stub, "flag", flagged, dataset=catalogue, period="1969")
             token = intake_service_pb2.ListDeliveriesRequest(page_token=STRAYS["page token"])
-            self._ask("page token", lambda: stub.ListDeliveries(token))
+            self.ask("page token", lambda: stub.ListDeliveries(token))
             for road in ("delivery id", "method name"):
                 asked = intake_service_pb2.GetDeliveryRequest(delivery_id=STRAYS[road])
-                self._ask(road, lambda asked=asked: stub.GetDelivery(asked))
+                self.ask(road, lambda asked=asked: stub.GetDelivery(asked))
                 taken = intake_service_pb2.WithdrawDeliveryRequest(delivery_id=STRAYS[road])
-                self._ask(road, lambda taken=taken: stub.WithdrawDelivery(taken))
-        with self._channel("linker", "operator-drift") as channel:
+                self.ask(road, lambda taken=taken: stub.WithdrawDelivery(taken))
+        with self.channel("linker", "operator-drift") as channel:
             linkage = LinkageServiceStub(channel)
             for road, fields in (
                 ("request id", {"request_id": STRAYS["request id"], "reference_date": "2015-01-01"}),
                 ("reference date", {"request_id": str(uuid.uuid4()), "reference_date": STRAYS["reference date"]}),
             ):
                 start = linkage_service_pb2.StartRunRequest(**fields)
-                self._ask(road, lambda start=start: linkage.StartRun(start))
+                self.ask(road, lambda start=start: linkage.StartRun(start))
             run = STRAYS["request id"]
-            self._ask("run id", lambda: linkage.GetRun(linkage_service_pb2.GetRunRequest(run_id=run)))
-            self._ask("run id", lambda: list(linkage.WatchRun(linkage_service_pb2.WatchRunRequest(run_id=run))))
-        with self._channel("linker", "consumer-velfaerdsanalyse") as channel:
+            self.ask("run id", lambda: linkage.GetRun(linkage_service_pb2.GetRunRequest(run_id=run)))
+            self.ask("run id", lambda: list(linkage.WatchRun(linkage_service_pb2.WatchRunRequest(run_id=run))))
+        with self.channel("linker", "consumer-velfaerdsanalyse") as channel:
             statistics, table = StatisticsServiceStub(channel), STRAYS["table id"]
             for table_id, period in ((table, ""), ("family_characteristics", table)):
                 fields = {"table_id": table_id, "period": period}
                 get = statistics_service_pb2.GetTableRequest(**fields)
                 stream = statistics_service_pb2.StreamTableRequest(**fields)
-                self._ask("table id", lambda get=get: statistics.GetTable(get))
-                self._ask("table id", lambda stream=stream: list(statistics.StreamTable(stream)))
+                self.ask("table id", lambda get=get: statistics.GetTable(get))
+                self.ask("table id", lambda stream=stream: list(statistics.StreamTable(stream)))
 
     def pseudonymizer_fields(self) -> None:
         """Put canaries in the fields of the pseudonymizer's messages; the plain door is open for prisme."""
@@ -199,9 +199,9 @@ class Roads:
 
         def plain(road: str, *identifiers: str, key: types_pb2.KeyRef = own) -> None:
             request = pseudonymizer_pb.PseudonymiseRequest(key=key, suite=suite, identifiers=identifiers)
-            self._ask(road, lambda: list(stub.Pseudonymise(iter([request]))))
+            self.ask(road, lambda: list(stub.Pseudonymise(iter([request]))))
 
-        with self._channel("pseudonymizer", "source-prisme") as channel:
+        with self.channel("pseudonymizer", "source-prisme") as channel:
             stub = PseudonymisationServiceStub(channel)
             plain("plain door, good", *spread(OUTSIDE["plain door, good"])[:2], OUTSIDE["plain door, good"])
             plain("plain door, bad", PERSON, f"{OUTSIDE['plain door, bad']}1", *MALFORMED.values())
@@ -212,15 +212,15 @@ class Roads:
             padded = OUTSIDE["element"].encode().ljust(32, b"\0")
             for key in (own, foreign):
                 request = pseudonymizer_pb.EvaluateRequest(key=key, suite=suite, elements=padded)
-                self._ask("element", lambda request=request: list(stub.Evaluate(iter([request]))))
-        with self._channel("pseudonymizer", "linker-familie") as channel:
+                self.ask("element", lambda request=request: list(stub.Evaluate(iter([request]))))
+        with self.channel("pseudonymizer", "linker-familie") as channel:
             stub = PseudonymisationServiceStub(channel)
             padded = OUTSIDE["conversion"].encode().ljust(32, b"\0")
             for domain in ("source/prisme", f"source/{OUTSIDE['conversion']}"):
                 source = types_pb2.KeyRef(domain=domain, kind=types_pb2.KIND_CPR, version=1)
                 target = types_pb2.KeyRef(domain="linkage/familie", kind=types_pb2.KIND_CPR)
                 request = pseudonymizer_pb.ConvertRequest(**{"from": source, "to": target}, elements=padded)
-                self._ask("conversion", lambda request=request: list(stub.Convert(iter([request]))))
+                self.ask("conversion", lambda request=request: list(stub.Convert(iter([request]))))
 
     def around_the_messages(self) -> None:
         """Put canaries in method names, metadata, trace context, user agent, authority, TLS and health."""
@@ -244,36 +244,36 @@ class Roads:
             "linker": ("source-prisme", "kinlink.linker.v1.IntakeService/ListDeliveries"),
         }
         for service, (party, known) in asked.items():
-            with self._channel(service, party, options) as channel:
+            with self.channel(service, party, options) as channel:
                 name = STRAYS["method name"]
                 for method in (name, f"{known.partition('/')[0]}/{name}", f"{name}.v1.Service/Get"):
                     call = channel.unary_unary(f"/{method}")
                     body = name.encode()
-                    self._ask("method name", lambda call=call, body=body: call(body, metadata=metadata, timeout=20))
+                    self.ask("method name", lambda call=call, body=body: call(body, metadata=metadata, timeout=20))
                 if service == "linker":
                     call = channel.unary_unary(f"/{known}")
-                    self._ask("metadata", lambda call=call: call(b"", metadata=metadata, timeout=20))
+                    self.ask("metadata", lambda call=call: call(b"", metadata=metadata, timeout=20))
                     call = channel.unary_unary("/kinlink.linker.v1.LinkageService/StartRun")  # refused
-                    self._ask("metadata", lambda call=call: call(b"", metadata=metadata, timeout=20))
+                    self.ask("metadata", lambda call=call: call(b"", metadata=metadata, timeout=20))
                 else:
                     stream = channel.stream_stream(f"/{known}")
-                    self._ask("metadata", lambda call=stream: list(call(iter([b""]), metadata=metadata, timeout=20)))
+                    self.ask("metadata", lambda call=stream: list(call(iter([b""]), metadata=metadata, timeout=20)))
                 symbol = reflection_pb2.ServerReflectionRequest(file_containing_symbol=OUTSIDE["reflection"])
                 reflect = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
-                self._ask("reflection", lambda reflect=reflect, symbol=symbol: list(reflect(iter([symbol]))))
+                self.ask("reflection", lambda reflect=reflect, symbol=symbol: list(reflect(iter([symbol]))))
                 check = health_pb2_grpc.HealthStub(channel).Check
-                self._ask("health", lambda check=check: check(health_pb2.HealthCheckRequest(service=OUTSIDE["health"])))
+                self.ask("health", lambda check=check: check(health_pb2.HealthCheckRequest(service=OUTSIDE["health"])))
             self._dial_badly(self.stack.processes[service].address)
 
     def ask_tables(self) -> list[str]:
         """Read every released table; return their ids."""
-        with self._channel("linker", "consumer-velfaerdsanalyse") as channel:
+        with self.channel("linker", "consumer-velfaerdsanalyse") as channel:
             statistics = StatisticsServiceStub(channel)
             listed = statistics.ListTables(statistics_service_pb2.ListTablesRequest())
             released = [table.table_id for table in listed.tables if table.periods]
             for table_id in released:
                 get = statistics_service_pb2.GetTableRequest(table_id=table_id)
-                self._ask("tables", lambda get=get: statistics.GetTable(get))
+                self.ask("tables", lambda get=get: statistics.GetTable(get))
             self.said.append(("the list of tables", listed.SerializeToString()))
         return released
 
@@ -303,7 +303,7 @@ class Roads:
         parts = who.ca.read_bytes(), who.key.read_bytes(), who.certificate.read_bytes()
         with grpc.secure_channel(address, grpc.ssl_channel_credentials(*parts)) as channel:
             call = channel.unary_unary("/kinlink.linker.v1.IntakeService/ListDeliveries")
-            self._ask("foreign certificate", lambda: call(b"", timeout=20))
+            self.ask("foreign certificate", lambda: call(b"", timeout=20))
 
     def _deliver(self, stub: IntakeServiceStub, road: str, chunk: bytes, **fields: Any) -> None:
         digest = hashlib.sha256(hashlib.sha256(chunk).digest()).digest()
@@ -313,9 +313,9 @@ class Roads:
             intake_service_pb2.DeliverRequest(chunk=intake_service_pb2.DeliveryChunk(index=0, arrow_ipc=chunk)),
             intake_service_pb2.DeliverRequest(finish=intake_service_pb2.DeliveryFinish()),
         ]
-        self._ask(road, lambda: stub.Deliver(iter(parts)))
+        self.ask(road, lambda: stub.Deliver(iter(parts)))
 
-    def _ask(self, road: str, call: Callable[[], Any]) -> None:
+    def ask(self, road: str, call: Callable[[], Any]) -> None:
         """Make a call, and keep what came back: the answer, or the error with all that is attached to it."""
         try:
             answer = call()
@@ -341,7 +341,7 @@ class Roads:
             self.said.append((f"{stream} of {arguments[0]}", content.replace(own, b"")))
         return ran.returncode
 
-    def _channel(self, service: str, party: str, options: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
+    def channel(self, service: str, party: str, options: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
         who = identity(self.stack.folder / "certs", party)
         parts = who.ca.read_bytes(), who.key.read_bytes(), who.certificate.read_bytes()
         address = self.stack.processes[service].address

@@ -24,8 +24,9 @@ from servicekit.audit import AuditLog
 from tests.running import identity
 
 LINKAGE = KeyRef(domain=f"linkage/{PURPOSE}", kind=Kind.CPR.wire)
-EVALUATE, CONVERT, PLAIN = (
-    f"kinlink.pseudonymizer.v1.PseudonymisationService/{name}" for name in ("Evaluate", "Convert", "Pseudonymise")
+EVALUATE, CONVERT, PLAIN, REKEY = (
+    f"kinlink.pseudonymizer.v1.PseudonymisationService/{name}"
+    for name in ("Evaluate", "Convert", "Pseudonymise", "Rekey")
 )
 
 
