@@ -15,11 +15,13 @@ from pseudonymizer import genesis, key_administration_api, policy_log
 from pseudonymizer.doors import SERVICE, Doors
 from pseudonymizer.dual_control import DualControl
 from pseudonymizer.grpc_api import PseudonymisationApi
+from pseudonymizer.inventory import KeyInventory
 from pseudonymizer.key_changes import KeyChanges
 from pseudonymizer.keystore.encryption_keys import KeyStoreError, open_key_encryption_key
 from pseudonymizer.keystore.store import KeyStore, is_empty
 from pseudonymizer.ledger import Ledger
 from pseudonymizer.policy import Policy, PolicyError
+from pseudonymizer.rotations import Rotations
 from pseudonymizer.settings import PseudonymizerSettings
 from servicekit import database, server, telemetry
 from servicekit.access import AccessTable, AccessTableError
@@ -67,13 +69,15 @@ def _serve(config: Path) -> None:
     keys.open(policy.key_lines())
     changes = KeyChanges(keys, policy.holders, _now)
     control = DualControl(engine, audit, changes, f"{settings.trust_domain}/pseudonymizer", _now)
-    administration = key_administration_api.KeyAdministrationApi(control, changes)
     ledger = Ledger(engine, audit, lambda: _now().date())
     with (
         kept(audit, engine, settings, "pseudonymizer", config.parent, real=not policy.suite.synthetic) as log,
         ristretto255.new_pool() as pool,
     ):
         api = PseudonymisationApi(Doors(policy, keys, ledger, pool, settings.max_batch_elements))
+        rotations = Rotations(engine, policy, keys, audit, pool)
+        inventory = KeyInventory(engine, policy, keys)
+        administration = key_administration_api.KeyAdministrationApi(control, changes, inventory, rotations, policy)
 
         def register(target: grpc.Server) -> None:
             add_PseudonymisationServiceServicer_to_server(api, target)

@@ -12,10 +12,13 @@ from kinlink.pseudonymizer.v1 import key_administration_service_pb2 as pb
 from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import KeyAdministrationServiceServicer
 from pseudonymizer.changes import ChangeState, Signed, Standing
 from pseudonymizer.dual_control import DualControl
+from pseudonymizer.inventory import KeyInventory, ListedKey
 from pseudonymizer.key_changes import KeyChanges
 from pseudonymizer.key_refs import name_of, ref_of
 from pseudonymizer.keystore.manifest import KeyVersionRow
 from pseudonymizer.lifecycle import KeyState
+from pseudonymizer.policy import Policy
+from pseudonymizer.rotations import Rotation, Rotations, Statement
 from pseudonymizer.signers import Enrolment
 from servicekit.identity import current_caller
 
@@ -43,10 +46,20 @@ _ROLES = {SignerRole.CUSTODIAN: pb.SIGNER_ROLE_CUSTODIAN, SignerRole.REVIEWER: p
 class KeyAdministrationApi(KeyAdministrationServiceServicer):
     """Serves people who look at keys and change them, and holders who attest."""
 
-    def __init__(self, control: DualControl, keys: KeyChanges) -> None:
+    def __init__(
+        self, control: DualControl, keys: KeyChanges, inventory: KeyInventory, rotations: Rotations, policy: Policy
+    ) -> None:
         """Serve these use cases."""
         self._control = control
         self._keys = keys
+        self._inventory = inventory
+        self._rotations = rotations
+        self._policy = policy
+
+    def ListKeys(self, request: pb.ListKeysRequest, _context: grpc.ServicerContext) -> pb.ListKeysResponse:
+        """See the proto."""
+        found = self._inventory.visible_to(current_caller(), request.domain)
+        return pb.ListKeysResponse(keys=map(_listed, found.keys), generation=found.generation)
 
     def CreateKey(self, request: pb.CreateKeyRequest, _context: grpc.ServicerContext) -> pb.CreateKeyResponse:
         """See the proto."""
@@ -79,6 +92,35 @@ class KeyAdministrationApi(KeyAdministrationServiceServicer):
         """See the proto."""
         people, genesis_hash = self._control.people()
         return pb.ListSignersResponse(signers=map(_signer, people), genesis_hash=genesis_hash)
+
+    def GetPolicy(self, _request: pb.GetPolicyRequest, _context: grpc.ServicerContext) -> pb.GetPolicyResponse:
+        """See the proto."""
+        return _policy(self._policy)
+
+    def AttestRekeying(
+        self, request: pb.AttestRekeyingRequest, _context: grpc.ServicerContext
+    ) -> pb.AttestRekeyingResponse:
+        """See the proto."""
+        source = name_of(getattr(request, "from"), "from")  # a word of Python
+        target = name_of(request.to, "to") if request.HasField("to") else None
+        numbers = (request.held, request.converted, request.sample_from, request.sample_to)
+        size = self._rotations.attest(current_caller(), Statement(source, target, *numbers))
+        return pb.AttestRekeyingResponse(sample_size=size)
+
+    def ListRotations(
+        self, _request: pb.ListRotationsRequest, _context: grpc.ServicerContext
+    ) -> pb.ListRotationsResponse:
+        """See the proto."""
+        return pb.ListRotationsResponse(rotations=map(_rotation, self._rotations.visible_to(current_caller())))
+
+
+def _listed(one: ListedKey) -> pb.KeyVersion:
+    found = _key(one.version)
+    if one.backups_until:
+        found.backups_until.FromDatetime(one.backups_until)
+    if one.rotate_before:
+        found.rotate_before.FromDatetime(one.rotate_before)
+    return found
 
 
 def _key(one: KeyVersionRow) -> pb.KeyVersion:
@@ -119,6 +161,47 @@ def _signer(one: Enrolment) -> pb.Signer:
         enrolled_at=_instant(one.enrolled_at),
         removed_at=_instant(one.removed_at),
         change_id=one.change_id,
+    )
+
+
+def _policy(one: Policy) -> pb.GetPolicyResponse:
+    return pb.GetPolicyResponse(
+        policy_hash=one.digest,
+        grants=[
+            pb.Grant(
+                name=grant.name,
+                caller=grant.caller,
+                operation=grant.operation.value,
+                domains=grant.domains,
+                to=grant.to or "",
+                kinds=[kind.wire for kind in grant.kinds],
+            )
+            for grant in one.grants
+        ],
+        budgets=[pb.Budget(caller=each.caller, per_day=each.per_day, per_year=each.per_year) for each in one.budgets],
+        plain_doors=one.plain_doors,
+        rotate_after_days=one.rotation.rotate_after_days,
+        backups_kept_days=one.rotation.backups_kept_days,
+    )
+
+
+def _rotation(one: Rotation) -> pb.Rotation:
+    return pb.Rotation(
+        **{"from": ref_of(one.source), "to": ref_of(one.target)},
+        state=_KEY_STATES[one.state],
+        activated_at=_instant(one.activated_at),
+        destroyed_at=_instant(one.destroyed_at),
+        holders=[
+            pb.Holder(
+                holder=each.holder,
+                attested_at=_instant(each.attested_at),
+                held=each.held,
+                converted=each.converted,
+                sample_size=each.sample_size,
+            )
+            for each in one.holders
+        ],
+        last_used_at=_instant(one.last_used_at),
     )
 
 
