@@ -30,8 +30,8 @@ from kinlink.linker.v1 import statistics_service_pb2 as tables
 from kinlink.linker.v1.statistics_service_pb2_grpc import StatisticsServiceStub
 from kinlink.pseudonyms import Kind
 from kinlink.report import material as m
-from kinlink.report.figures import Month
 from kinlink.report.logs import KeptFolder, take
+from kinlink.report.month import Month
 
 SERVICES = ("pseudonymizer", "linker")
 
@@ -56,7 +56,7 @@ def collect(
             take(service, AuditClient(channels[service]), month, kept, exports.get(service), open_stage(service))
             for service in SERVICES
         ],
-        keys=[_key(version) for version in keys.keys()],
+        keys=[_key(version) for version in keys.keys()],  # noqa: SIM118 - a call to the service, no mapping
         generation=keys.generation(),
         rotations=[_rotation(rotation) for rotation in keys.rotations()],
         changes=[_change(standing) for standing in keys.changes()],

@@ -10,17 +10,16 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import datetime
 from typing import Any
 
+from kinlink.report import log_rows
 from kinlink.report.lights import Light, lights, redaction_light
 from kinlink.report.limits import LIMITS
-from kinlink.report.material import Change, Entry, Grant, Log, Material, plain
-from kinlink.report.outliers import judge
-from kinlink.report.reasons import meaning
+from kinlink.report.material import Change, Entry, Grant, Material, plain
+from kinlink.report.month import Month
 from kinlink.report.redact import Redaction
 from kinlink.report.rows import (
     Delivery,
@@ -28,37 +27,14 @@ from kinlink.report.rows import (
     GrantRow,
     KeyRow,
     LogState,
+    PolicyEvent,
     Reading,
     RotationRow,
     Sampled,
     Volume,
-    VolumeDay,
 )
 
 FORM = "kinlink-dpo-report-v1"
-ELEMENTS = ("Evaluate", "Pseudonymise", "Convert", "Rekey")
-_READS = ("GetTable", "StreamTable")
-
-
-@dataclass(frozen=True, slots=True)
-class Month:
-    """A calendar month, UTC."""
-
-    first: date
-    end: date  # the first day of the next
-
-    @classmethod
-    def parse(cls, text: str) -> Month:
-        """Read "YYYY-MM". Raises ValueError when it is no month."""
-        start = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).date()
-        return cls(start, date(start.year + start.month // 12, start.month % 12 + 1, 1))
-
-    def holds(self, moment: datetime | None) -> bool:
-        """Say whether an instant is within the month."""
-        return moment is not None and self.first <= moment.astimezone(UTC).date() < self.end
-
-    def __str__(self) -> str:
-        return f"{self.first:%Y-%m}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +47,7 @@ class Figures:
     key_versions: Sequence[KeyRow]
     rotations: Sequence[RotationRow]
     grants: Sequence[GrantRow]
-    policy_events: Sequence[Entry]
+    policy_events: Sequence[PolicyEvent]
     volumes: Sequence[Volume]
     denials: Sequence[Denial]
     deliveries: Sequence[Delivery]
@@ -129,10 +105,10 @@ def figures(material: Material, month: Month, made_at: datetime) -> Figures:
     entries = [entry for log in material.logs for entry in log.entries]
     inside = [entry for entry in entries if month.holds(entry.recorded_at)]
     keys = _keys(material, made_at)
-    volumes = _volumes(material, entries, month)
-    denials = _denials(inside)
-    policy_events = [entry for entry in inside if entry.rpc.startswith("policy.")]
-    states = [_state(log, month) for log in material.logs]
+    volumes = log_rows.volumes(material, entries, month)
+    denials = log_rows.denials(inside)
+    policy_events = [log_rows.policy_event(entry) for entry in inside if entry.rpc in log_rows.POLICY]
+    states = [log_rows.state(log, month) for log in material.logs]
     return Figures(
         month=month,
         made_at=made_at,
@@ -143,9 +119,9 @@ def figures(material: Material, month: Month, made_at: datetime) -> Figures:
         policy_events=policy_events,
         volumes=volumes,
         denials=denials,
-        deliveries=[_delivery(entry) for entry in inside if entry.rpc.startswith("delivery ")],
-        readings=_readings(inside),
-        sample=[_sampled(entry, log) for log in material.logs for entry in log.entries if entry.index in log.proofs],
+        deliveries=[log_rows.delivery(entry) for entry in inside if entry.rpc.startswith("delivery ")],
+        readings=log_rows.readings(inside),
+        sample=[row for log in material.logs for row in log_rows.sampled(log)],
         logs=states,
         material=material,
     )
@@ -217,118 +193,4 @@ def _grant(grant: Grant, inside: Iterable[Entry]) -> GrantRow:
         calls=len(used),
         elements=sum(entry.count for entry in used),
         last_used_at=max((entry.recorded_at for entry in used), default=None),
-    )
-
-
-def _volumes(material: Material, entries: Iterable[Entry], month: Month) -> list[Volume]:
-    counts: dict[tuple[str, str], Counter[date]] = defaultdict(Counter)
-    calls = Counter[tuple[str, str]]()
-    for entry in entries:
-        if entry.outcome == "ok" and entry.method in ELEMENTS and entry.count:
-            line = entry.caller, entry.method
-            counts[line][entry.recorded_at.astimezone(UTC).date()] += entry.count
-            calls[line] += month.holds(entry.recorded_at)
-    rows = []
-    for (caller, method), days in sorted(counts.items()):
-        judged = judge(days, month.first, month.end)
-        if not judged:
-            continue
-        budget = material.policy.budgets.get(caller)
-        most = max(day.count for day in judged)
-        rows.append(
-            Volume(
-                caller=caller,
-                operation=method,
-                total=sum(day.count for day in judged),
-                calls=calls[caller, method],
-                busiest=most,
-                budget_per_day=budget[0] if budget else None,
-                usual=judged[-1].usual,
-                days=tuple(VolumeDay(d.day, d.count, d.usual, d.limit, d.stands_out) for d in judged),
-            )
-        )
-    return rows
-
-
-def _denials(inside: Iterable[Entry]) -> list[Denial]:
-    groups: dict[tuple[str, str, str, str, str], list[Entry]] = defaultdict(list)
-    for entry in inside:
-        if entry.outcome != "ok":
-            groups[entry.service, entry.caller, entry.method, entry.outcome, entry.reason].append(entry)
-    rows = []
-    for (service, caller, method, outcome, reason), found in groups.items():
-        said = meaning(reason)
-        rows.append(
-            Denial(
-                service=service,
-                caller=caller,
-                method=method,
-                outcome=outcome,
-                reason=reason,
-                times=len(found),
-                last_at=max(entry.recorded_at for entry in found),
-                meaning=said.words,
-                ask=said.ask,
-            )
-        )
-    return sorted(rows, key=lambda row: (not row.ask, -row.times, row.reason, row.caller, row.method))
-
-
-def _delivery(entry: Entry) -> Delivery:
-    source, dataset, period = (*entry.subject.split("/"), "", "", "")[:3]
-    event = entry.rpc.removeprefix("delivery ")
-    return Delivery(entry.recorded_at, source, dataset, period, entry.count, event)
-
-
-def _readings(inside: Iterable[Entry]) -> list[Reading]:
-    groups: dict[tuple[str, str], list[Entry]] = defaultdict(list)
-    for entry in inside:
-        if entry.outcome == "ok" and entry.method in _READS:
-            groups[entry.caller, entry.subject].append(entry)
-    rows = []
-    for (caller, subject), found in sorted(groups.items()):
-        table, period, release = (*subject.split("/"), "", "", "")[:3]
-        last = max(entry.recorded_at for entry in found)
-        rows.append(Reading(caller, table, period, release, len(found), found[0].count, last))
-    return rows
-
-
-def _sampled(entry: Entry, log: Log) -> Sampled:
-    return Sampled(
-        service=log.service,
-        index=entry.index,
-        recorded_at=entry.recorded_at,
-        caller=entry.caller,
-        method=entry.method,
-        outcome=entry.outcome,
-        reason=entry.reason,
-        subject=_short(entry.subject),
-        kind=entry.kind,
-        count=entry.count,
-        grant=entry.grant,
-        proven=log.proofs[entry.index],
-    )
-
-
-def _short(subject: str) -> str:
-    """Return a subject without the id of a delivery or release at its end."""
-    parts = subject.split("/")
-    return "/".join(parts[:-1]) if len(parts) > 2 and len(parts[-1]) >= 32 else subject
-
-
-def _state(log: Log, month: Month) -> LogState:
-    counts: Mapping[str, int] = Counter(entry.outcome for entry in log.entries if month.holds(entry.recorded_at))
-    return LogState(
-        service=log.service,
-        origin=log.origin,
-        size=log.size,
-        root=log.root,
-        verifier_key=log.verifier_key,
-        key_kept=log.key_kept,
-        witnesses=tuple(log.witnesses),
-        kept=tuple(log.kept),
-        findings=tuple(log.findings),
-        month_ok=counts.get("ok", 0),
-        month_refused=counts.get("refused", 0),
-        month_failed=counts.get("failed", 0),
     )

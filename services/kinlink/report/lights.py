@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from kinlink.report.material import Entry, Material
-from kinlink.report.rows import Denial, KeyRow, LogState, Volume
+from kinlink.report.material import Material
+from kinlink.report.rows import Denial, KeyRow, LogState, PolicyEvent, Volume
 from kinlink.report.words import Words, day, many, number
 
 SOON_DAYS = 30
@@ -38,7 +38,7 @@ def lights(
     keys: Sequence[KeyRow],
     volumes: Sequence[Volume],
     denials: Sequence[Denial],
-    policy_events: Sequence[Entry],
+    policy_events: Sequence[PolicyEvent],
     states: Sequence[LogState],
     made_at: datetime,
 ) -> list[Light]:
@@ -236,7 +236,7 @@ def _signers(material: Material) -> Light:
     return Light("rotations", Status.OK, title, counts)
 
 
-def _grants(events: Sequence[Entry]) -> Light:
+def _grants(events: Sequence[PolicyEvent]) -> Light:
     title = Words("Ændrede bevillinger", "Changed grants")
     if not events:
         return Light("grants", Status.OK, title, Words("Ingen i måneden.", "None in the month."))

@@ -28,8 +28,9 @@ from kinlink.audit.verify import verify
 from kinlink.audit_client import AuditClient
 from kinlink.audit_evidence import fetch_export, opened
 from kinlink.errors import ConflictError, InputError, KinlinkError
-from kinlink.report.figures import ELEMENTS, Month
+from kinlink.report.log_rows import ELEMENTS
 from kinlink.report.material import Entry, Kept, Log, Witness
+from kinlink.report.month import Month
 from kinlink.report.outliers import HISTORY_DAYS
 from kinlink.report.sample import draw
 
@@ -191,6 +192,7 @@ def _entry(service: str, place: int, content: bytes) -> Entry:
         key_version=found.key_version,
         count=found.count,
         grant=found.grant,
+        evidence=found.evidence if found.rpc.startswith("policy.") else "",
     )
 
 

@@ -40,6 +40,7 @@ class Entry:
     key_version: int = 0
     count: int = 0
     grant: str = ""
+    evidence: str = ""  # canonical JSON; only of changes of the policy
 
     @property
     def method(self) -> str:

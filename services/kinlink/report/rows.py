@@ -61,6 +61,22 @@ class GrantRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyEvent:
+    """A change of the policy: of a grant, or of a budget; `before` and `after`: elements a day, a year."""
+
+    at: datetime
+    event: str  # "grant.added", "grant.removed", "budget.changed"
+    grant: str
+    caller: str
+    operation: str = ""
+    domains: Sequence[str] = ()
+    to: str = ""
+    kinds: Sequence[str] = ()
+    before: Sequence[int] | None = None
+    after: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeDay:
     """A day on which a caller did something; `usual` and `limit` are None with too little history."""
 

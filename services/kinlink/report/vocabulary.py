@@ -60,6 +60,11 @@ VOCABULARY: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "refused": ("afvist", "refused"),
         "failed": ("mislykket", "failed"),
     },
+    "policy": {
+        "grant.added": ("tilføjet", "added"),
+        "grant.removed": ("fjernet", "removed"),
+        "budget.changed": ("kvote ændret", "budget changed"),
+    },
     "event": {
         "accepted": ("modtaget", "accepted"),
         "withdrawn": ("trukket tilbage", "withdrawn"),
