@@ -24,7 +24,7 @@ AnyDomain = Annotated[str, typer.Argument(help="Only this domain's.", show_defau
 Kinds = Annotated[
     list[Kind] | None, typer.Option("--kind", help="May be given again; else every kind.", show_default=False)
 ]
-Version = Annotated[int, typer.Option(min=1, help="Else those that the action is for, see each.", show_default=False)]
+Version = Annotated[int, typer.Option(min=0, help="Else those that the action is for, see each.", show_default=False)]
 AcceptLoss = Annotated[
     bool, typer.Option("--accept-loss", help="Destroy though holders have not attested: their links are lost.")
 ]
