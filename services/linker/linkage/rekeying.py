@@ -26,6 +26,7 @@ import polars as pl
 
 from kinlink import ristretto255
 from kinlink.delivery.datasets import DATASETS, Kind
+from kinlink.errors import RefusedError
 from kinlink.types.v1 import types_pb2
 from linker.background import Report
 from linker.frames import IDENTITIES, REKEYED, check
@@ -39,19 +40,22 @@ from servicekit.errors import PreconditionError, UnavailableError
 
 PIECE = 65_536  # pseudonyms: 2 MB, some seconds of both services' work
 SAMPLE = 256
-_LITTLE = 4_096
 _LOOK_EVERY_S = 0.5
 _SIZE = ristretto255.SIZE
 
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """A key version that everything is to be carried away from, and the primary of its line."""
+    """A key version that everything is to be carried away from, and its successor.
+
+    Not `retiring` is one that cannot be used now: disabled or compromised.
+    """
 
     domain: str
     kind: Kind
     from_version: int
     to_version: int
+    retiring: bool = True
 
     def ref(self, version: int) -> types_pb2.KeyRef:
         """Return the wire's name of a version of the line."""
@@ -103,7 +107,7 @@ class RekeyingWork:
     connect: Callable[[], AbstractContextManager[KeyService]]
     purpose: str
     wait: Callable[[float], None]
-    patience_s: float = 60.0
+    patience_s: float = 120.0
     piece: int = PIECE
 
     def __call__(self, rekeying_id: str, report: Report) -> None:
@@ -117,7 +121,7 @@ class RekeyingWork:
         """
         with self.connect() as service:
             leaving = service.leaving()
-            self._convert(service, report)
+            convert_all(self.store, service, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))
             own = [line for line in leaving if line.domain == self._domain and self._key(line) is None]
             try:
                 while own and not self._switched(service, own, rekeying_id, report):
@@ -127,15 +131,12 @@ class RekeyingWork:
                 raise PreconditionError(str(mismatch), "REKEYING_MISMATCH") from None
             for number, line in enumerate(leaving):
                 report(Stage.ATTESTATION, number, len(leaving))
-                self._attest(service, line, rekeying_id, report)
+                self._attest(service, line, rekeying_id)
             report(Stage.ATTESTATION, len(leaving), len(leaving))
 
     @property
     def _domain(self) -> str:
         return f"linkage/{self.purpose}"
-
-    def _convert(self, service: KeyService, report: Report) -> None:
-        convert_all(self.store, service, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))
 
     def _key(self, line: Leaving) -> RekeyedKey | None:
         with read(self.store.engine) as connection:
@@ -167,7 +168,7 @@ class RekeyingWork:
         """Let the next snapshot name the copy; return False when too much of it is missing."""
         with self.store.change("rekeying") as change:
             missing = [(line, _missing(change, line)) for line in own]
-            if sum(_count(rows) for _, rows in missing) > _LITTLE:
+            if sum(_count(rows) for _, rows in missing) > self.piece // 16:
                 return False
             report(Stage.SWITCH, 0, len(own))
             late = [_rekeyed(service, line, rows.collect()) for line, rows in missing]
@@ -194,11 +195,11 @@ class RekeyingWork:
                 pass
         self.store.purge([tables.REKEYED])
 
-    def _attest(self, service: KeyService, line: Leaving, rekeying_id: str, report: Report) -> None:
-        self._close(service, line, rekeying_id, report)
+    def _attest(self, service: KeyService, line: Leaving, rekeying_id: str) -> None:
+        self._close(service, line, rekeying_id)
         key = self._key(line)
-        if key is None:  # a line of another linker
-            return
+        if key is None or (key.held and not line.retiring):
+            return  # a line of another linker; or one that cannot be attested before it is retiring again
         with read(self.store.engine) as connection:
             mine = rekeyings.get(connection, rekeying_id)
         if key.attested_at is not None and mine is not None and key in mine.keys:
@@ -208,26 +209,31 @@ class RekeyingWork:
         self._until(lambda: busy if self.store.holds_older(held) else "", "STORE_IN_USE")
         self.store.purge(held)
         to_key = types_pb2.KeyRef(domain=key.to_domain, kind=KINDS[line.kind], version=key.to_version)
-        size = service.attest(
-            line.ref(line.from_version),
-            to_key if key.to_version else None,
-            held=key.held,
-            converted=key.converted,
-            sample_from=key.sample_from,
-            sample_to=key.sample_to,
-        )
+        try:
+            size = service.attest(
+                line.ref(line.from_version),
+                to_key if key.to_version else None,
+                held=key.held,
+                converted=key.converted,
+                sample_from=key.sample_from,
+                sample_to=key.sample_to,
+            )
+        except RefusedError as error:
+            if error.reason != "HOLDER_UNKNOWN":
+                raise
+            return  # the policy has the linker hold nothing of this line
         with self.store.engine.begin() as connection:
             rekeyings.attested(connection, rekeying_id, key, size)
             self.audit.append(_entry("rekeying attested", key, key.from_version), connection)
 
-    def _close(self, service: KeyService, line: Leaving, rekeying_id: str, report: Report) -> None:
+    def _close(self, service: KeyService, line: Leaving, rekeying_id: str) -> None:
         """Close a source's key version, unless it is, once all that was delivered under it is converted."""
         source = line.domain.partition("/")[2]
 
         def obstacle() -> str:
             if self._key(line) is not None or not line.domain.startswith("source/"):
                 return ""
-            self._convert(service, report)
+            convert_all(self.store, service, self.purpose, lambda *_: self.wait(0))
             with self.store.pin() as pinned:
                 stands = standing(pinned.scan(tables.IDENTITIES)).get(line.kind.value, 0)
             with self.store.engine.begin() as connection:
