@@ -161,6 +161,7 @@ NEXT: dict[str, str] = {
     "KEY_LINE_UNKNOWN": _KEYS,
     "KEY_MISSING": _KEYS,
     "KEY_PENDING_EXISTS": "",
+    "KEY_STORE_UNANCHORED": "It took effect. See that the anchors can be written, then repeat it.",
     "KEY_STORE_UNUSABLE": "Nothing was done. Tell the service's operator.",
     "KEY_TRANSITION_REFUSED": "See `kinlink keys list` for where it stands.",
     "KEY_VERSION_CLOSED": "Nothing was stored. Deliver the extract again: it is pseudonymised under the new version.",

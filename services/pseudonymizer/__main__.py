@@ -17,7 +17,12 @@ from pseudonymizer.dual_control import DualControl
 from pseudonymizer.grpc_api import PseudonymisationApi
 from pseudonymizer.inventory import KeyInventory
 from pseudonymizer.key_changes import KeyChanges
-from pseudonymizer.keystore.encryption_keys import KeyStoreError, open_key_encryption_key
+from pseudonymizer.keystore.anchored import GenerationAnchors, Watch
+from pseudonymizer.keystore.encryption_keys import (
+    KeyStoreError,
+    open_key_encryption_key,
+    warn_of_a_key_in_a_file,
+)
 from pseudonymizer.keystore.store import KeyStore, is_empty
 from pseudonymizer.ledger import Ledger
 from pseudonymizer.policy import Policy, PolicyError
@@ -25,20 +30,24 @@ from pseudonymizer.rotations import Rotations
 from pseudonymizer.settings import PseudonymizerSettings
 from servicekit import database, server, telemetry
 from servicekit.access import AccessTable, AccessTableError
+from servicekit.anchors import AnchorError, open_anchors
 from servicekit.audit import AuditLog
 from servicekit.audit.audit_api import SERVICES as AUDIT_SERVICES
 from servicekit.audit.checkpoints import LogError
 from servicekit.audit.keeping import kept
+from servicekit.errors import ServiceError
 from servicekit.settings import SettingsFileError
 from servicekit.startup import one_message
 
 _STARTUP_ERRORS = (
     AccessTableError,
+    AnchorError,
     genesis.GenesisFileError,
     KeyStoreError,
     LogError,
     PolicyError,
     ristretto255.LibsodiumError,
+    ServiceError,
     server.ServerError,
     SettingsFileError,
 )
@@ -64,8 +73,12 @@ def _serve(config: Path) -> None:
     audit = AuditLog(engine)
     genesis.begin(settings.genesis, engine, audit, _now)
     policy_log.record(policy, engine, audit)
-    kek = open_key_encryption_key(settings.kek, config.parent, first_start=is_empty(engine))
-    keys = KeyStore(engine, kek, policy.suite, audit, holders=policy.holders)
+    kek = open_key_encryption_key(
+        settings.kek, config.parent, first_start=is_empty(engine), previous_uri=settings.kek_previous
+    )
+    warn_of_a_key_in_a_file(settings.kek, policy.suite)
+    generations = GenerationAnchors(engine, open_anchors(settings.anchors, config.parent))
+    keys = KeyStore(engine, kek, policy.suite, audit, holders=policy.holders, anchors=generations)
     keys.open(policy.key_lines())
     changes = KeyChanges(keys, policy.holders, _now)
     control = DualControl(engine, audit, changes, f"{settings.trust_domain}/pseudonymizer", _now)
@@ -73,6 +86,7 @@ def _serve(config: Path) -> None:
     with (
         kept(audit, engine, settings, "pseudonymizer", config.parent, real=not policy.suite.synthetic) as log,
         ristretto255.new_pool() as pool,
+        Watch(engine, keys, generations),
     ):
         api = PseudonymisationApi(Doors(policy, keys, ledger, pool, settings.max_batch_elements))
         rotations = Rotations(engine, policy, keys, audit, pool)

@@ -6,16 +6,18 @@
    start while an anchor cannot be read.
 3. A crash between commit and anchoring is healed by whoever writes next: all documents in between are written.
 4. An anchor that cannot be read later on stops nothing but changes; it is logged.
+5. `Watch` compares now and then as well: a store that is put back under a running service is found without a call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import Lock
-from typing import Final
+from threading import Event, Lock, Thread
+from typing import Final, Protocol, Self
 
 import structlog
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from pseudonymizer.keystore import history, tables, wrappings
 from pseudonymizer.keystore.encryption_keys import KeyStoreError
@@ -28,6 +30,7 @@ from servicekit.errors import UnavailableError
 
 PREFIX: Final = "pseudonymizer/keystore/"
 _CEREMONY: Final = "put the newest store back, or have a restore approved: `kinlink keystore restore`"
+_WATCH_S: Final = 60.0
 _log = structlog.get_logger(__name__)
 
 
@@ -102,6 +105,47 @@ class GenerationAnchors:
             if found is not None:
                 known.append((anchor.uri, found))
         return known
+
+
+class Watched(Protocol):
+    """The key store."""
+
+    def manifest(self, connection: Connection) -> Manifest:
+        """Return the store's manifest, proven. Raises KeyStoreError."""
+
+    def refuse(self, why: str) -> None:
+        """Answer nothing until the store was proven again."""
+
+
+class Watch:
+    """Compares a store with its anchors, again and again."""
+
+    def __init__(self, engine: Engine, store: Watched, anchors: GenerationAnchors) -> None:
+        """Use `engine`, in which the store is."""
+        self._engine, self._store, self._anchors = engine, store, anchors
+        self._stop = Event()
+
+    def once(self) -> None:
+        """Compare once; the store refuses everything when it fails."""
+        try:
+            with read(self._engine) as connection:
+                manifest = self._store.manifest(connection)
+            self._anchors.check(manifest)
+        except KeyStoreError as error:
+            self._store.refuse(str(error))
+        except SQLAlchemyError as error:
+            _log.error("the key store cannot be read", error=type(error).__name__)
+
+    def __enter__(self) -> Self:
+        Thread(target=self._run, name="keystore-watch", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_WATCH_S):
+            self.once()
 
 
 def _check_whole(connection: Connection, manifest: Manifest, newest: Document | None) -> None:

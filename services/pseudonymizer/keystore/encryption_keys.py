@@ -84,7 +84,7 @@ def open_key_encryption_key(
         KeyStoreError: the scheme is unknown, its package is missing, or the key cannot be used.
     """
     current = _open(uri, folder, create=first_start)
-    return current if previous_uri is None else _WithPrevious(current, _open(previous_uri, folder, create=False))
+    return current if previous_uri is None else WithPrevious(current, _open(previous_uri, folder, create=False))
 
 
 def warn_of_a_key_in_a_file(uri: str, suite: Suite) -> None:
@@ -146,20 +146,24 @@ def _open(uri: str, folder: Path, *, create: bool) -> KeyEncryptionKey:
     return opened
 
 
-class _WithPrevious:
+class WithPrevious:
     """Wraps with one key, unwraps what it or its predecessor wrapped."""
 
     def __init__(self, current: KeyEncryptionKey, previous: KeyEncryptionKey) -> None:
+        """Use both."""
         self._current, self._previous = current, previous
 
     @property
     def version(self) -> str:
+        """See KeyEncryptionKey."""
         return self._current.version
 
     def wrap(self, data_key: bytes) -> bytes:
+        """See KeyEncryptionKey."""
         return self._current.wrap(data_key)
 
     def unwrap(self, wrapped: bytes) -> bytes:
+        """See KeyEncryptionKey."""
         try:
             return self._current.unwrap(wrapped)
         except OtherKeyError:

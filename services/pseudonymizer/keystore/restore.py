@@ -108,6 +108,10 @@ class Ceremony:
             raise KeyStoreError("the database holds no key store; give --backup")
         return found
 
+    def check(self, signed: SignedChange, rows: backup.Rows | None, now: datetime | None = None) -> None:
+        """Check that the change allows it. Raises as `restore`."""
+        self._check(signed, newest_anchored(self._anchors), self.stored(rows), now or datetime.now(UTC))
+
     def restore(self, signed: SignedChange, rows: backup.Rows | None, now: datetime | None = None) -> Restored:
         """Restore what the change names, from `rows` or, without them, from what the database holds.
 
@@ -156,8 +160,13 @@ class Ceremony:
     def _check_older(self, connection: Connection, newest: Document) -> None:
         """Refuse to load a backup over the newest store, if that is whole."""
         found = history.newest(connection)
-        if found is not None and found.generation >= newest.generation:
-            raise KeyStoreError(_NEWEST)
+        if found is None or found.generation < newest.generation:
+            return
+        try:
+            self._store.manifest(connection)
+        except KeyStoreError:
+            return  # what does not stand the proof may be written over
+        raise KeyStoreError(_NEWEST)
 
     def _replay(
         self, connection: Connection, signed: SignedChange, newest: Document, now: datetime

@@ -167,24 +167,25 @@ class KeyStore:
         self._refused = why
 
     @contextmanager
-    def change(self) -> Iterator[Connection]:
+    def change(self, *, always: bool = False) -> Iterator[Connection]:
         """Yield a transaction in which keys and signers may change; at its end seal, commit, clean up and anchor.
 
-        Where nothing changed the generation stays.
+        Where nothing changed the generation stays, unless `always`: for how keys are wrapped, which the seal does
+        not cover.
 
         Raises:
             UnavailableError: KEY_STORE_UNUSABLE, the store does not stand the proof, nothing is changed; or what
                 `Anchors.write` raises: then the change has taken effect, and repeating it is harmless.
         """
         try:
-            with self._change() as connection:
+            with self._change(always=always) as connection:
                 yield connection
         except KeyStoreError as error:
             self.refuse(str(error))
             raise _unusable() from error
 
     @contextmanager
-    def _change(self) -> Iterator[Connection]:
+    def _change(self, *, always: bool = False) -> Iterator[Connection]:
         with self._engine.begin() as connection:
             erasure.begin(connection)
             if connection.dialect.name == "postgresql":
@@ -200,7 +201,7 @@ class KeyStore:
                 yield connection
             finally:
                 self._open.discard(connection)
-            after = self._seal(connection, before)
+            after = self._seal(connection, before, always=always)
         if after != before:
             erasure.finish(self._engine)
         with self._loading:
@@ -324,9 +325,9 @@ class KeyStore:
     def _head(self, connection: Connection) -> RowMapping | None:
         return connection.execute(select(tables.head)).mappings().one_or_none()
 
-    def _seal(self, connection: Connection, before: Manifest) -> Manifest:
+    def _seal(self, connection: Connection, before: Manifest, *, always: bool) -> Manifest:
         versions, signers = self.versions(connection), self._signers(connection)
-        if manifest(self._suite, before.generation, versions, signers) == before:
+        if not always and manifest(self._suite, before.generation, versions, signers) == before:
             return before
         after = manifest(self._suite, before.generation + 1, versions, signers)
         head = self._head(connection)

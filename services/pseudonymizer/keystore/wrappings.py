@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Column, Connection, MetaData, Table, Text, insert, select, update
 
 from pseudonymizer.keystore import tables
+from pseudonymizer.keystore.encryption_keys import wrapping_version
 
 versions = Table(
     "wrapping_versions",
@@ -51,12 +52,12 @@ def record(connection: Connection) -> None:
 
 
 def in_use(connection: Connection) -> set[str]:
-    """Return the versions that something in the store stands under."""
-    found = connection.execute(
-        select(tables.keys.c.wrapping_version).where(tables.keys.c.sealed.is_not(None)).distinct()
-    )
-    heads = connection.execute(select(tables.head.c.wrapping_version))
-    return {*found.scalars(), *heads.scalars()}
+    """Return the versions that something in the store stands under, as what was wrapped says. Raises KeyStoreError."""
+    found = [
+        *connection.execute(select(tables.keys.c.wrapped_key).where(tables.keys.c.wrapped_key.is_not(None))).scalars(),
+        *connection.execute(select(tables.head.c.wrapped_key)).scalars(),
+    ]
+    return {wrapping_version(bytes(wrapped)) for wrapped in found}
 
 
 def every(connection: Connection) -> list[WrappingVersion]:
