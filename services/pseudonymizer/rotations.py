@@ -207,7 +207,8 @@ def _check_form(statement: Statement) -> int:
     if count > _LARGEST_SAMPLE:
         message = f"a sample holds at most {_LARGEST_SAMPLE} pairs; send fewer"
         raise ExhaustedError(message, "BATCH_TOO_LARGE", metadata={"limit": str(_LARGEST_SAMPLE)})
-    least = min(SAMPLE_SIZE, statement.held)
+    passed_on = statement.target is not None and statement.target.domain != statement.source.domain
+    least = 0 if passed_on else min(SAMPLE_SIZE, statement.held)  # what was passed on is held no more
     if count < least or count > statement.held:
         expected = f"expected at least {least} pairs, and not more than were held"
         raise InvalidError(f"the sample: {expected}", "ATTESTATION_INVALID", (FieldViolation("sample_from", expected),))
