@@ -42,7 +42,7 @@ class PseudonymizerKeys:
         keys = self.keys()
         primaries = {(k.key.domain, k.key.kind): k.key.version for k in keys if k.state == pb.KEY_STATE_ACTIVE}
         return [
-            Leaving(k.key.domain, _WORDS[k.key.kind], k.key.version, primary)
+            Leaving(k.key.domain, _WORDS[k.key.kind], k.key.version, primary, retiring=k.state == pb.KEY_STATE_RETIRING)
             for k in keys
             if k.state in _FORMER and k.HasField("activated_at")
             if k.key.version < (primary := primaries.get((k.key.domain, k.key.kind), 0))
