@@ -182,7 +182,7 @@ def _rotations(material: Material) -> list[RotationRow]:
 
 
 def _grant(grant: Grant, inside: Iterable[Entry]) -> GrantRow:
-    used = [entry for entry in inside if entry.grant == grant.name and entry.outcome == "ok"]
+    used = [entry for entry in inside if entry.grant == grant.name and entry.outcome == "ok" and entry.caller]
     return GrantRow(
         name=grant.name,
         caller=grant.caller,

@@ -105,8 +105,8 @@ def _outside(states: Sequence[LogState]) -> Light:
     if bare:
         names = ", ".join(bare)
         text = Words(
-            f"Intet gemt kontrolpunkt og intet vidne for: {names}. Gem kontrolpunktet, og brug --kept næste gang.",
-            f"No kept checkpoint and no witness for: {names}. Keep the checkpoint, and give --kept next time.",
+            f"Intet gemt kontrolpunkt og intet vidne for: {names}. Gem kontrolpunktet, og giv det med næste gang.",
+            f"No kept checkpoint and no witness for: {names}. Keep the checkpoint, and give it next time.",
         )
         return Light("verification", Status.UNCHECKED, title, text)
     kept = sum(len(state.kept) for state in states)
@@ -155,7 +155,7 @@ def _age(keys: Sequence[KeyRow], rotate_after_days: int, made_at: datetime) -> L
 
 
 def _compromised(keys: Sequence[KeyRow]) -> Light:
-    title = Words("Kompromitterede nøgler", "Leaked keys")
+    title = Words("Kompromitterede nøgler", "Compromised keys")
     live = [key.name for key in keys if key.compromised_at and key.state != "destroyed"]
     if live:
         text = Words(
@@ -173,6 +173,8 @@ def _rotations(material: Material) -> Light:
     unfinished = [rotation for rotation in material.rotations if rotation.state != "destroyed"]
     if not unfinished:
         count = len(material.rotations)
+        if not count:
+            return Light("rotations", Status.OK, title, Words("Ingen endnu.", "None yet."))
         text = Words(
             f"Ingen er i gang; {count} er afsluttet, den gamle nøgle tilintetgjort.",
             f"None is open; {count} finished, the old key destroyed.",

@@ -35,6 +35,7 @@ from kinlink.report.outliers import HISTORY_DAYS
 from kinlink.report.sample import draw
 
 KEY_FILES = "*.key.txt"
+_OWN = "dpo/"
 _SHOWN = "the service's checkpoint"
 
 
@@ -122,7 +123,11 @@ def _verified(
     checkpoint = Checkpoint.parse(note.parse(signed).text) if signed else Checkpoint(own_key.name, 0, bytes(32))
     root = checkpoint.root.hex()
     drawn = draw(
-        (e.index for e in pass_.entries if e.index < checkpoint.size and month.holds(e.recorded_at)),
+        (
+            entry.index
+            for entry in pass_.entries
+            if entry.index < checkpoint.size and entry.index in pass_.hashes and not entry.caller.startswith(_OWN)
+        ),
         str(month),
         own_key.name,
         root,

@@ -56,6 +56,18 @@ _KEY = _daily(
     "Der blev spurgt efter en nøgleversion, som ikke må bruges til det. Almindeligt, mens en nøgle skiftes.",
     "A key version was asked for that may not be used so. Common while a key is rotated.",
 )
+_STORE = _ask(
+    "Nøglelageret kunne ikke bruges, som det stod. Spørg driften, hvad der skete med det.",
+    "The key store could not be used as it stood. Ask the operator what happened to it.",
+)
+_ANCHOR = _ask(
+    "Forankringen kunne ikke nås, så kontrolpunkter kom ikke ud af huset. Hvor længe?",
+    "An anchor was out of reach, so that checkpoints did not leave the house. For how long?",
+)
+_WITNESSING = _daily(
+    "En anden tjeneste bad om et vidnes underskrift, og fik den ikke denne gang.",
+    "Another service asked for a witness's signature, and did not get it this time.",
+)
 
 MEANINGS: dict[str, Meaning] = {
     "ACCESS_DENIED": _ask(
@@ -102,6 +114,22 @@ MEANINGS: dict[str, Meaning] = {
         "Loggen kunne ikke skrives; derfor svarede tjenesten ikke.",
         "The log could not be written; so the service did not answer.",
     ),
+    "LOG_FORKED": _ask(
+        "Et vidne har set en anden udgave af loggen. Tal med den dataansvarlige i dag.",
+        "A witness has seen another version of the log. Talk to the controller today.",
+    ),
+    "SAMPLE_MISMATCH": _ask(
+        "En indehavers stikprøve af genberegnede pseudonymer var forkert. Nøglen kan ikke tilintetgøres endnu.",
+        "A holder's sample of rekeyed pseudonyms was wrong. The key cannot be destroyed yet.",
+    ),
+    **dict.fromkeys(("ANCHOR_UNAVAILABLE", "ANCHOR_UNREADABLE"), _ANCHOR),
+    **dict.fromkeys(("KEY_STORE_UNANCHORED", "KEY_STORE_UNUSABLE", "RESTORE_OFFLINE", "STORE_IN_USE"), _STORE),
+    **dict.fromkeys(
+        ("CHECKPOINT_STALE", "LOG_KEY_UNKNOWN", "LOG_UNKNOWN", "NOTE_INVALID", "WITNESS_BUSY"), _WITNESSING
+    ),
+    **dict.fromkeys(
+        ("ALREADY_APPROVED", "APPROVALS_MISSING", "OWN_PROPOSAL", "REASON_IDENTIFIER", "TOO_FEW_SIGNERS"), _SIGNING
+    ),
     **dict.fromkeys(("IDENTITY_MISSING", "IDENTITY_MALFORMED", "ROLE_UNKNOWN", "TRUST_DOMAIN_UNKNOWN"), _IDENTITY),
     **dict.fromkeys(
         (
@@ -136,6 +164,10 @@ MEANINGS: dict[str, Meaning] = {
             "DATABASE_UNAVAILABLE",
             "DENY_LIST_UNREADABLE",
             "INTERNAL",
+            "PSEUDONYMIZER_UNAVAILABLE",
+            "SERVICE_FAILED",
+            "SERVICE_RESTARTED",
+            "SERVICE_STOPPED",
             "SERVICE_STOPPING",
             "STORAGE_LOW",
         ),
@@ -146,6 +178,7 @@ MEANINGS: dict[str, Meaning] = {
             "DELIVERY_BUSY",
             "DELIVERY_ID_REUSED",
             "DELIVERY_NOT_ACCEPTED",
+            "DELIVERY_OPEN",
             "DELIVERY_WITHDRAWN",
             "RELEASE_EXISTS",
             "REQUEST_ID_REUSED",
@@ -155,7 +188,23 @@ MEANINGS: dict[str, Meaning] = {
         ),
         _REPEATED,
     ),
-    **dict.fromkeys(("KEY_MISSING", "KEY_VERSION_INACTIVE", "KEY_VERSION_UNKNOWN", "KEY_VERSION_UNSPECIFIED"), _KEY),
+    **dict.fromkeys(
+        (
+            "DOMAIN_MISMATCH",
+            "KEYS_CHANGING",
+            "KEY_LINE_UNKNOWN",
+            "KEY_MISSING",
+            "KEY_PENDING_EXISTS",
+            "KEY_TRANSITION_REFUSED",
+            "KEY_VERSION_CLOSED",
+            "KEY_VERSION_INACTIVE",
+            "KEY_VERSION_SET",
+            "KEY_VERSION_SUPERSEDED",
+            "KEY_VERSION_UNKNOWN",
+            "KEY_VERSION_UNSPECIFIED",
+        ),
+        _KEY,
+    ),
 }
 
 

@@ -4,7 +4,8 @@
    verified. Whoever has the export draws the same sample, in any language: an entry's ticket
    is SHA-256("kinlink dpo sample v1" LF month LF origin LF root LF index LF), the root in lower
    case hex and the index in decimal, and those with the smallest tickets are drawn.
-2. Every entry of the month has the same chance. Nobody who wrote an entry knew the root that
+2. Every entry of the month has the same chance, but for the officer's own calls: those are left
+   out, since nobody controls himself. Nobody who wrote an entry knew the root that
    decides, since the entry itself is under it; but an operator who adds entries afterwards can
    draw again. What is not in the sample is still in the log.
 """

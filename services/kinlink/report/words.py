@@ -63,6 +63,8 @@ def day(value: date | str | None, language: str) -> str:
     if not value:
         return "–"
     found = _instant(value)
+    if found is None:
+        return str(value)
     name = _MONTHS[language][found.month - 1][:3]
     if language == "en":
         return f"{found.day} {name} {found.year}"
@@ -74,12 +76,18 @@ def instant(value: datetime | str | None, language: str) -> str:
     if not value:
         return "–"
     found = _instant(value)
+    if found is None:
+        return str(value)
     return f"{day(value, language)} {found:kl. %H.%M}" if language == "da" else f"{day(value, language)}, {found:%H:%M}"
 
 
-def _instant(value: date | str) -> datetime:
+def _instant(value: date | str) -> datetime | None:
+    """Return the instant; None for a text that is none."""
     if isinstance(value, str):
-        value = datetime.fromisoformat(value)
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
     return value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=UTC)
 
 
