@@ -1,0 +1,492 @@
+"""Can one person change a key, or somebody whom nobody enrolled? Attempts by name against the real door, over mTLS.
+
+Each is refused with its reason, changes nothing, and stands in the log with the change, the action and what was
+signed. The control is the same change done as it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from sqlalchemy import text
+
+from kinlink.approval_keys import new_key
+from kinlink.approvals import Verb
+from kinlink.change_document import Action, Change, KeyVersionName, digest
+from kinlink.dev_certificates import make_certificates
+from kinlink.errors import KinlinkError, from_rpc_error
+from kinlink.pseudonymizer.v1 import key_administration_service_pb2 as pb
+from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import KeyAdministrationServiceStub
+from kinlink.pseudonyms import Kind
+from kinlink.types.v1.types_pb2 import KeyRef
+from tests.privacy.signing_service import DOMAIN, OTHERS, PEOPLE, SigningService
+
+_READY = {("cpr", 1): "active", ("cpr", 2): "pending", ("replacement", 1): "active", ("replacement", 2): "pending"}
+_DONE = {("cpr", 1): "retiring", ("cpr", 2): "active", ("replacement", 1): "retiring", ("replacement", 2): "active"}
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificates")
+    make_certificates(folder, (*PEOPLE, *OTHERS))
+    return folder
+
+
+def _started(folder: Path, certificates: Path) -> Iterator[SigningService]:
+    found = SigningService(folder, certificates)
+    for kind in (Kind.CPR, Kind.REPLACEMENT):
+        found.client("custodian/a").create(DOMAIN, kind)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def service(tmp_path: Path, certificates: Path) -> Iterator[SigningService]:
+    yield from _started(tmp_path, certificates)
+
+
+@pytest.fixture(scope="module")
+def attempted(tmp_path_factory: pytest.TempPathFactory, certificates: Path) -> Iterator[SigningService]:
+    """One service for all attempts: none of them changes a key."""
+    yield from _started(tmp_path_factory.mktemp("service"), certificates)
+
+
+def _refused(call: Callable[[], object]) -> KinlinkError:
+    with pytest.raises(KinlinkError) as caught:
+        call()
+    return caught.value
+
+
+def test_two_approvals_one_by_a_reviewer_change_keys(service: SigningService) -> None:
+    """The control: with everything in order the same change takes effect, and the log proves by whom."""
+    change = service.change()
+    assert service.propose(change).state == "proposed"
+    assert service.approve(change, "custodian/b").missing == "1 more approval, by a reviewer"
+    assert service.approve(change, "reviewer/r").state == "approved"
+    assert service.states() == _READY, "approving alone changes nothing"
+    assert service.apply(change).state == "applied"
+    assert service.states() == _DONE
+
+    entry = service.last("ApplyChange")
+    assert (entry["outcome"], entry["subject"]) == ("ok", change.change_id)
+    signed = entry["evidence"]
+    assert signed["document_sha256"] == digest(change.document()).hex()
+    assert [one["signer"] for one in signed["signatures"]] == ["custodian/a", "custodian/b", "reviewer/r"]
+    verbs = (Verb.PROPOSE, Verb.APPROVE, Verb.APPROVE)
+    for one, verb in zip(signed["signatures"], verbs, strict=True):
+        assert bytes.fromhex(one["signature"]) == service.signature(verb, one["signer"], change.document())
+    transitions = [
+        (one["rpc"], one["kind"], one["key_version"], one["evidence"]["change_id"])
+        for one in service.log()
+        if one["rpc"] in ("key.activate", "key.retire")
+    ]
+    assert transitions == [
+        ("key.retire", "cpr", 1, change.change_id),
+        ("key.activate", "cpr", 2, change.change_id),
+        ("key.retire", "replacement", 1, change.change_id),
+        ("key.activate", "replacement", 2, change.change_id),
+    ]
+
+
+def _proposed(service: SigningService, change: Change, *approvers: str) -> Callable[[], object]:
+    service.propose(change)
+    for name in approvers:
+        service.approve(change, name)
+    return lambda: service.apply(change)
+
+
+def _own_signature_twice(service: SigningService, change: Change) -> Callable[[], object]:
+    service.propose(change)
+    return lambda: service.approve(change, "custodian/a")
+
+
+def _approves_twice(service: SigningService, change: Change) -> Callable[[], object]:
+    service.propose(change)
+    service.approve(change, "reviewer/r")
+    return lambda: service.approve(change, "reviewer/r")
+
+
+def _late(step: str) -> Callable[[SigningService, Change], Callable[[], object]]:
+    def attempt(service: SigningService, change: Change) -> Callable[[], object]:
+        if step != "propose":
+            service.propose(change)
+        if step == "apply":
+            service.approve(change, "custodian/b")
+            service.approve(change, "reviewer/r")
+        service.clock.now = change.expires_at
+        calls: dict[str, Callable[[], object]] = {
+            "propose": lambda: service.propose(change),
+            "approve": lambda: service.approve(change, "custodian/b"),
+            "apply": lambda: service.apply(change),
+        }
+        return calls[step]
+
+    return attempt
+
+
+def _in_the_name_of(service: SigningService, change: Change) -> Callable[[], object]:
+    """A custodian sends what a colleague signed."""
+    signature = service.signature(Verb.PROPOSE, "custodian/a", change.document())
+    return lambda: service.client("custodian/b").propose(change.document(), signature)
+
+
+def _approval_of_another(service: SigningService, change: Change) -> Callable[[], object]:
+    service.propose(change)
+    signature = service.signature(Verb.APPROVE, "reviewer/r", change.document())
+    return lambda: service.client("custodian/b").approve(change.change_id, signature)
+
+
+def _approval_of_another_change(service: SigningService, change: Change) -> Callable[[], object]:
+    other = service.change(reason="Another")
+    service.propose(change)
+    signature = service.signature(Verb.APPROVE, "reviewer/r", other.document())
+    return lambda: service.client("reviewer/r").approve(change.change_id, signature)
+
+
+def _proposal_as_approval(service: SigningService, change: Change) -> Callable[[], object]:
+    service.propose(change)
+    signature = service.signature(Verb.PROPOSE, "custodian/b", change.document())
+    return lambda: service.client("custodian/b").approve(change.change_id, signature)
+
+
+def _stranger_approves(service: SigningService, change: Change) -> Callable[[], object]:
+    service.propose(change)
+    return lambda: service.approve(change, "custodian/stranger")
+
+
+def _operator(step: str) -> Callable[[SigningService, Change], Callable[[], object]]:
+    def attempt(service: SigningService, change: Change) -> Callable[[], object]:
+        operator, document = service.client("operator/drift"), change.document()
+        stolen = service.signature(Verb.APPROVE, "custodian/b", document)
+        if step != "propose":
+            service.propose(change)
+        if step == "apply":
+            service.approve(change, "custodian/b")
+            service.approve(change, "reviewer/r")
+        calls: dict[str, Callable[[], object]] = {
+            "propose": lambda: service.propose(change, "operator/drift", key=service.keys["custodian/a"]),
+            "approve": lambda: operator.approve(change.change_id, stolen),
+            "apply": lambda: operator.apply(change.change_id),
+        }
+        return calls[step]
+
+    return attempt
+
+
+def _reviewer_proposes(service: SigningService, change: Change) -> Callable[[], object]:
+    mine = replace(change, proposer="reviewer/r")
+    return lambda: service.propose(mine, "reviewer/r")
+
+
+def _dpo_approves(service: SigningService, change: Change) -> Callable[[], object]:
+    service.propose(change)
+    return lambda: service.client("dpo/dpo").approve(change.change_id, bytes(64))
+
+
+Attempt = Callable[[SigningService, Change], Callable[[], object]]
+ATTEMPTS: dict[str, tuple[Attempt, str, str]] = {
+    "no approval": (_proposed, "ApplyChange", "APPROVALS_MISSING"),
+    "one approval": (lambda s, c: _proposed(s, c, "reviewer/r"), "ApplyChange", "APPROVALS_MISSING"),
+    "no reviewer": (lambda s, c: _proposed(s, c, "custodian/b", "custodian/c"), "ApplyChange", "REVIEWER_MISSING"),
+    "the proposer's own": (_own_signature_twice, "ApproveChange", "OWN_PROPOSAL"),
+    "one person twice": (_approves_twice, "ApproveChange", "ALREADY_APPROVED"),
+    "expired before it is proposed": (_late("propose"), "ProposeChange", "CHANGE_EXPIRED"),
+    "expired before it is approved": (_late("approve"), "ApproveChange", "CHANGE_EXPIRED"),
+    "expired before it is applied": (_late("apply"), "ApplyChange", "CHANGE_EXPIRED"),
+    "an unenrolled person proposes": (
+        lambda s, c: lambda: s.propose(replace(c, proposer="custodian/stranger"), "custodian/stranger"),
+        "ProposeChange",
+        "SIGNER_UNKNOWN",
+    ),
+    "an unenrolled person approves": (_stranger_approves, "ApproveChange", "SIGNER_UNKNOWN"),
+    "a key that was not enrolled": (
+        lambda s, c: lambda: s.propose(c, key=new_key()),
+        "ProposeChange",
+        "SIGNATURE_INVALID",
+    ),
+    "a signature of nothing": (
+        lambda s, c: lambda: s.client("custodian/a").propose(c.document(), b""),
+        "ProposeChange",
+        "SIGNATURE_INVALID",
+    ),
+    "sent by a colleague": (_in_the_name_of, "ProposeChange", "SIGNER_NOT_CALLER"),
+    "a colleague's approval": (_approval_of_another, "ApproveChange", "SIGNER_NOT_CALLER"),
+    "an approval of another change": (_approval_of_another_change, "ApproveChange", "SIGNATURE_INVALID"),
+    "a proposal as an approval": (_proposal_as_approval, "ApproveChange", "SIGNATURE_INVALID"),
+    "for another log": (
+        lambda s, c: lambda: s.propose(replace(c, log="kinlink.prod/pseudonymizer")),
+        "ProposeChange",
+        "CHANGE_FOR_OTHER_LOG",
+    ),
+    "from the future": (
+        lambda s, c: (
+            lambda: s.propose(
+                replace(c, created_at=c.created_at + timedelta(days=1), expires_at=c.expires_at + timedelta(days=1))
+            )
+        ),
+        "ProposeChange",
+        "CHANGE_NOT_YET",
+    ),
+    "an identifier as a reason": (
+        lambda s, c: lambda: s.propose(replace(c, reason="because of 610180-4321")),
+        "ProposeChange",
+        "REASON_IDENTIFIER",
+    ),
+    "no document": (
+        lambda s, _: lambda: s.client("custodian/a").propose(b"610180-4321", bytes(64)),
+        "ProposeChange",
+        "CHANGE_INVALID",
+    ),
+    "nothing to approve": (
+        lambda s, _: lambda: s.client("custodian/b").approve("610180-4321", bytes(64)),
+        "ApproveChange",
+        "CHANGE_UNKNOWN",
+    ),
+    "nothing to apply": (
+        lambda s, _: lambda: s.client("custodian/b").apply("610180-4321"),
+        "ApplyChange",
+        "CHANGE_UNKNOWN",
+    ),
+    "a version that there is not": (
+        lambda s, c: lambda: s.propose(replace(c, keys=(KeyVersionName(DOMAIN, Kind.CPR, 7),))),
+        "ProposeChange",
+        "KEY_VERSION_UNKNOWN",
+    ),
+    "the operator proposes": (_operator("propose"), "ProposeChange", "ACCESS_DENIED"),
+    "the operator approves": (_operator("approve"), "ApproveChange", "ACCESS_DENIED"),
+    "the operator applies": (_operator("apply"), "ApplyChange", "ACCESS_DENIED"),
+    "a reviewer proposes": (_reviewer_proposes, "ProposeChange", "ACCESS_DENIED"),
+    "the data-protection officer approves": (_dpo_approves, "ApproveChange", "ACCESS_DENIED"),
+}
+_UNREAD = ("no document", "nothing to approve", "nothing to apply", "an identifier as a reason")
+
+
+@pytest.mark.parametrize("case", ATTEMPTS)
+def test_anything_less_is_refused_with_its_reason_and_logged(attempted: SigningService, case: str) -> None:
+    service = attempted
+    attempt, method, reason = ATTEMPTS[case]
+    service.clock.now = service.began
+    change = service.change()
+    call = attempt(service, change)
+    before = service.log()
+    error = _refused(call)
+    assert error.reason == reason
+    assert error.message.endswith((".", "`")), "what to do next is said"
+
+    assert service.states() == _READY
+    after = [one for one in service.log()[len(before) :] if not one["rpc"].endswith("/ListKeys")]
+    [entry] = after
+    assert (entry["rpc"].partition("/")[2], entry["outcome"], entry["reason"]) == (method, "refused", reason)
+    assert "4321" not in str(entry)
+    if reason == "ACCESS_DENIED" or case in _UNREAD:
+        return
+    named = entry["evidence"]
+    assert entry["subject"] == named["change_id"]
+    assert named["action"] == "activate"
+    assert len(named["document_sha256"]) == 64
+    assert named["signer"] in entry["caller"]
+    if method != "ApplyChange" and case != "a signature of nothing":
+        assert len(named["signature"]) == 128
+
+
+def test_a_change_that_took_effect_is_not_proposed_again(service: SigningService) -> None:
+    """Disabled, enabled, and then everything of the disabling sent once more: somebody kept it."""
+    service.carry_out(service.change())
+    old = tuple(KeyVersionName(DOMAIN, kind, 1) for kind in (Kind.CPR, Kind.REPLACEMENT))
+    disable = service.change(Action.DISABLE, keys=old)
+    service.carry_out(disable)
+    service.carry_out(service.change(Action.ENABLE, keys=old))
+    assert service.states() == _DONE
+    assert _refused(lambda: service.propose(disable)).reason == "CHANGE_REPLAYED"
+    assert service.last("ProposeChange")["reason"] == "CHANGE_REPLAYED"
+    assert _refused(lambda: service.approve(disable, "custodian/c")).reason == "CHANGE_APPLIED"
+    assert service.apply(disable).state == "applied", "repeating it is harmless"
+    assert service.states() == _DONE
+
+    reused = replace(service.change(Action.DISABLE, keys=old), change_id=disable.change_id)
+    assert _refused(lambda: service.propose(reused)).reason == "CHANGE_REPLAYED"
+
+
+def test_the_same_proposal_again_is_one_proposal(service: SigningService) -> None:
+    """The answer was lost: nothing is counted twice."""
+    change = service.change()
+    service.propose(change)
+    service.approve(change, "reviewer/r")
+    again = service.propose(change)
+    assert (again.state, [one.signer for one in again.approvals]) == ("proposed", ["reviewer/r"])
+    assert len(service.client("dpo/dpo").changes()) == 1
+
+
+def test_one_custodian_alone_marks_a_key_compromised_and_nothing_else(service: SigningService) -> None:
+    change = service.change(Action.COMPROMISE, keys=(KeyVersionName(DOMAIN, Kind.CPR, 1),))
+    assert _refused(lambda: service.propose(change, key=new_key())).reason == "SIGNATURE_INVALID"
+    assert service.states() == _READY
+    assert service.propose(change).state == "applied"
+    assert service.states() == _READY | {("cpr", 1): "compromised"}
+    assert service.last("ProposeChange")["evidence"]["action"] == "compromise"
+    salvage = service.change(Action.SALVAGE, keys=change.keys)
+    assert _refused(lambda: service.propose(salvage)).reason == "KEY_MISSING", "there is nothing yet to rekey to"
+    activation = service.change(keys=(KeyVersionName(DOMAIN, Kind.CPR, 2),))
+    service.carry_out(activation)
+    service.propose(salvage)
+    assert _refused(lambda: service.apply(salvage)).reason == "APPROVALS_MISSING"
+    assert service.states()["cpr", 1] == "compromised"
+
+
+def test_enrolment_is_a_change_like_others(service: SigningService) -> None:
+    stranger = service.signer("custodian/stranger")
+    enrolment = service.change(Action.ENROL, keys=(), signer=stranger)
+    service.propose(enrolment)
+    assert _refused(lambda: service.apply(enrolment)).reason == "APPROVALS_MISSING"
+    change = service.change()
+    service.propose(change)
+    assert _refused(lambda: service.approve(change, "custodian/stranger")).reason == "SIGNER_UNKNOWN"
+    service.approve(enrolment, "custodian/b")
+    service.approve(enrolment, "reviewer/r")
+    service.apply(enrolment)
+    service.approve(change, "custodian/stranger")
+    service.approve(change, "reviewer/s")
+    assert service.apply(change).state == "applied"
+    people, _ = service.client("dpo/dpo").people()
+    found = {one.signer.name: one.change_id for one in people}
+    assert found["custodian/stranger"] == enrolment.change_id
+    assert found["custodian/a"] == ""
+    again = service.change(Action.ENROL, keys=(), signer=stranger)
+    assert _refused(lambda: service.propose(again)).reason == "SIGNER_CONFLICT"
+
+
+@pytest.mark.parametrize("name", ["reviewer/a", "custodian/b"])
+def test_nobody_is_enrolled_twice(service: SigningService, name: str) -> None:
+    """Else one person with two names, or two names with one key, would be two approvals."""
+    keys = {"reviewer/a": new_key(), "custodian/b": service.keys["custodian/b"]}
+    signer = replace(service.signer("custodian/b", keys[name]), name="custodian/x")
+    if name == "reviewer/a":
+        signer = service.signer("reviewer/a", keys[name])
+    enrolment = service.change(Action.ENROL, keys=(), signer=signer)
+    assert _refused(lambda: service.propose(enrolment)).reason == "SIGNER_CONFLICT"
+
+
+def test_what_a_removed_person_signed_no_longer_counts(service: SigningService) -> None:
+    by_a, by_b = service.change(), service.change(proposer="custodian/b")
+    service.propose(by_a)
+    service.approve(by_a, "custodian/b")
+    service.approve(by_a, "reviewer/r")
+    service.propose(by_b, "custodian/b")
+    service.approve(by_b, "custodian/c")
+    service.approve(by_b, "reviewer/r")
+    removal = service.change(Action.REMOVE, keys=(), signer=service.signer("custodian/b"))
+    service.propose(removal)
+    service.approve(removal, "custodian/c")
+    service.approve(removal, "reviewer/s")
+    service.apply(removal)
+    assert _refused(lambda: service.apply(by_a)).reason == "APPROVALS_MISSING"
+    assert _refused(lambda: service.apply(by_b)).reason == "PROPOSER_REMOVED"
+    assert _refused(lambda: service.approve(by_a, "custodian/b")).reason == "SIGNER_UNKNOWN"
+    assert service.states() == _READY
+    service.approve(by_a, "custodian/c")
+    assert service.apply(by_a).state == "applied"
+    back = service.change(Action.ENROL, keys=(), signer=service.signer("custodian/b"))
+    assert _refused(lambda: service.propose(back)).reason == "SIGNER_CONFLICT", "with a new key only"
+
+
+def test_a_removal_that_leaves_too_few_is_refused(service: SigningService) -> None:
+    def removal(name: str) -> Change:
+        return service.change(Action.REMOVE, keys=(), signer=service.signer(name))
+
+    last = removal("reviewer/r")
+    service.propose(last)
+    service.approve(last, "custodian/b")
+    service.approve(last, "reviewer/r")
+    service.carry_out(removal("reviewer/s"))
+    assert _refused(lambda: service.apply(last)).reason == "TOO_FEW_SIGNERS"
+    assert _refused(lambda: service.propose(removal("reviewer/r"))).reason == "TOO_FEW_SIGNERS"
+    nobody = service.change(Action.REMOVE, keys=(), signer=service.signer("custodian/stranger"))
+    assert _refused(lambda: service.propose(nobody)).reason == "SIGNER_UNKNOWN"
+
+
+def test_everything_fails_together(service: SigningService) -> None:
+    """Of two keys one cannot be activated any more: neither is, and the change stays approved."""
+    both = service.change()
+    service.propose(both)
+    service.approve(both, "custodian/b")
+    service.approve(both, "reviewer/r")
+    service.carry_out(service.change(keys=(KeyVersionName(DOMAIN, Kind.CPR, 2),)))
+    before = service.states()
+    assert _refused(lambda: service.apply(both)).reason == "KEY_TRANSITION_REFUSED"
+    assert service.states() == before
+    [standing] = service.client("dpo/dpo").changes(both.change_id)
+    assert standing.state == "approved"
+
+
+def test_no_log_no_change(service: SigningService) -> None:
+    change = service.change(Action.COMPROMISE, keys=(KeyVersionName(DOMAIN, Kind.CPR, 1),))
+    full = "CREATE TRIGGER full BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(ABORT, 'full'); END"
+    with service.engine.begin() as connection:
+        connection.execute(text(full))
+    assert _refused(lambda: service.propose(change)).reason == "AUDIT_UNAVAILABLE"
+    with service.engine.begin() as connection:
+        connection.execute(text("DROP TRIGGER full"))
+    assert service.states() == _READY
+    assert service.client("dpo/dpo").changes() == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO signers SELECT x'{key}', 'reviewer/x', 'reviewer', '', enrolled_at, NULL FROM signers LIMIT 1",
+        "UPDATE signers SET public_key = x'{key}' WHERE name = 'reviewer/r'",
+        "UPDATE signers SET removed_at = enrolled_at WHERE name = 'reviewer/s'",
+        "DELETE FROM signers WHERE name = 'custodian/b'",
+        "UPDATE changes SET applied_at = NULL",
+        "DELETE FROM changes WHERE applied_at IS NOT NULL",
+    ],
+    ids=lambda statement: statement.partition(" SELECT")[0],
+)
+def test_who_owns_the_database_enrols_nobody_and_makes_nothing_forgotten(
+    service: SigningService, statement: str
+) -> None:
+    service.propose(service.change(Action.COMPROMISE, keys=(KeyVersionName(DOMAIN, Kind.CPR, 1),)))
+    with service.engine.begin() as connection:
+        connection.execute(text("PRAGMA foreign_keys = OFF"))
+        connection.execute(text(statement.format(key="ab" * 32)))
+    assert _refused(lambda: service.propose(service.change())).reason == "KEY_STORE_UNUSABLE"
+
+
+def test_the_data_protection_officer_sees_everything(service: SigningService) -> None:
+    service.carry_out(service.change())
+    dpo = service.client("dpo/dpo")
+    [standing] = dpo.changes()
+    assert [one.signer for one in standing.approvals] == ["custodian/b", "reviewer/r"]
+    assert len(dpo.people()[0]) == 5
+    assert {rotation.state for rotation in dpo.rotations()} == {"retiring"}
+    assert [grant.name for grant in dpo.policy().grants] == ["g"]
+    assert len(dpo.keys()) == 4
+    assert _refused(lambda: dpo.create(DOMAIN, Kind.CPR)).reason == "ACCESS_DENIED"
+
+
+def test_the_genesis_file_is_the_logs_first_entry(service: SigningService) -> None:
+    first = service.log()[0]
+    _, genesis_hash = service.client("reviewer/r").people()
+    assert (first["rpc"], first["evidence"]["genesis_sha256"]) == ("log.genesis", genesis_hash.hex())
+    assert [one["name"] for one in first["evidence"]["signers"]] == [
+        "custodian/a",
+        "custodian/b",
+        "custodian/c",
+        "reviewer/r",
+        "reviewer/s",
+    ]
+
+
+def test_a_new_version_is_asked_for_without_its_number(service: SigningService) -> None:
+    stub = KeyAdministrationServiceStub(service.channel("custodian/a"))
+    numbered = pb.CreateKeyRequest(key=KeyRef(domain=DOMAIN, kind=Kind.CPR.wire, version=3))
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.CreateKey(numbered)
+    assert from_rpc_error(refused.value).reason == "KEY_VERSION_SET"
+    assert _refused(lambda: service.client("custodian/a").create("source/none", Kind.CPR)).reason == "KEY_LINE_UNKNOWN"
+    assert _refused(lambda: service.client("custodian/a").create(DOMAIN, Kind.CPR)).reason == "KEY_PENDING_EXISTS"
