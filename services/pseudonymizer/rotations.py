@@ -198,8 +198,7 @@ def _check_form(statement: Statement) -> int:
     if not statement.source.version or (statement.target and not statement.target.version):
         raise InvalidError("from.version and to.version must be set", "KEY_VERSION_UNSPECIFIED")
     if statement.held != statement.converted:
-        message = f"{statement.held} were held and {statement.converted} carried over; carry all over first"
-        raise InvalidError(message, "REKEYING_INCOMPLETE")
+        raise InvalidError("converted: expected as many as held; carry all over first", "REKEYING_INCOMPLETE")
     if given % size or given != len(statement.sample_to):
         expected = "expected 32·n bytes, as many in sample_from as in sample_to"
         raise InvalidError(f"the sample: {expected}", "ATTESTATION_INVALID", (FieldViolation("sample_from", expected),))
