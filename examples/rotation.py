@@ -60,9 +60,9 @@ class Rotation:
         return found[1]
 
 
-def rekey_linker(run: Run) -> None:
-    """Let the linker carry all that it stores to the primary keys, and attest."""
-    run(OPERATOR, "keys", "rekey", "--linker")
+def rekey_linker(run: Run, request_id: str = "") -> None:
+    """Let the linker carry all that it stores to the primary keys, and attest. The same request again goes on."""
+    run(OPERATOR, "keys", "rekey", "--linker", *(["--request-id", request_id] if request_id else []))
 
 
 def rekey_files(run: Run, source: str, files: Sequence[Path], column: str) -> None:

@@ -92,6 +92,7 @@ def linker(phases: Phases, fault: str) -> None:
     from linker.intake import rows  # noqa: PLC0415
     from linker.intake.intake import Intake  # noqa: PLC0415
     from linker.intake.staging import Staging  # noqa: PLC0415
+    from linker.linkage.rekeying import RekeyingWork  # noqa: PLC0415
     from linker.store import delta, durable  # noqa: PLC0415
     from linker.store.delta import DeltaTables  # noqa: PLC0415
     from linker.store.releases import Releases  # noqa: PLC0415
@@ -131,6 +132,9 @@ def linker(phases: Phases, fault: str) -> None:
             yield connection
 
     Change.commit = committing  # type: ignore[method-assign]
+    phases.around(RekeyingWork, "__call__", "rekeying", inner=False)
+    for step in ("convert", "copy", "switched", "attest"):
+        phases.around(RekeyingWork, f"_{step}", step)
     phases.around(runs.Runs, "_work", "run", inner=False)
     report, store = runs._Reporter.__call__, Releases.store
 
@@ -172,15 +176,36 @@ def pseudonymizer(phases: Phases, _fault: str) -> None:
     from kinlink import ristretto255  # noqa: PLC0415
     from pseudonymizer import __main__ as root  # noqa: PLC0415
     from pseudonymizer.doors import Doors  # noqa: PLC0415
+    from pseudonymizer.dual_control import DualControl  # noqa: PLC0415
+    from pseudonymizer.key_changes import KeyChanges  # noqa: PLC0415
+    from pseudonymizer.keystore import erasure  # noqa: PLC0415
     from pseudonymizer.keystore.store import KeyStore  # noqa: PLC0415
     from pseudonymizer.ledger import Message  # noqa: PLC0415
+    from pseudonymizer.rotations import Rotations  # noqa: PLC0415
+    from servicekit.anchors import FileAnchor  # noqa: PLC0415
 
     phases.around(root, "open_key_encryption_key", "start/kek", inner=False)
     phases.around(KeyStore, "open", "start/keys", inner=False)
     phases.around(Doors, "evaluate", "evaluate", inner=False)
     phases.around(Doors, "convert", "convert", inner=False)
+    phases.around(Doors, "rekey", "rekey", inner=False)
     phases.around(ristretto255, "multiply", "multiply")
     phases.around(Message, "settle", "settle")
+    phases.around(KeyChanges, "create", "create", inner=False)
+    for step in ("propose", "approve"):
+        phases.around(DualControl, step, step, inner=False)
+    phases.around(Rotations, "attest", "attest", inner=False)
+    phases.around(KeyStore, "_seal", "seal")
+    phases.around(erasure, "rewrite", "rewrite")
+    phases.around(erasure, "finish", "erase")
+    phases.around(FileAnchor, "write", "anchor")
+    apply = DualControl.apply
+
+    def applying(control: DualControl, caller: Any, change_id: str) -> Any:
+        with phases.phase(control._named(change_id).change.action.value, inner=False):  # "activate", "destroy"
+            return apply(control, caller, change_id)
+
+    DualControl.apply = applying  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from linker.store.delta import DeltaTables
 from linker.store.releases import RELEASED_TABLES, Releases
 from linker.store.snapshots import Snapshots
 from linker.store.state import DELIVERIES, RUNS, SNAPSHOTS, DeliveryState
-from linker.store.tables import IDENTITIES, SCHEMAS, facts, quarantine
+from linker.store.tables import IDENTITIES, SCHEMAS, UNDIVIDED, facts, quarantine
 from servicekit import database
 from servicekit.audit import AuditLog
 
@@ -61,7 +61,7 @@ def _deliveries(engine: sa.Engine, folder: Path, promised: Mapping[str, int]) ->
     with Snapshots(engine, DeltaTables(folder / "store")).pin() as pinned:
         held: Counter[tuple[str, str, str]] = Counter()
         for table in SCHEMAS:
-            if table != IDENTITIES:
+            if table not in UNDIVIDED:
                 counts = pinned.scan(table).group_by("source", "delivery_id").len().collect()
                 held |= Counter({(table, source, delivery): n for source, delivery, n in counts.iter_rows()})
         identities = pinned.scan(IDENTITIES).collect()

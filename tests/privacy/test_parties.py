@@ -56,7 +56,7 @@ DESIGN = {
         "StartRun", "WatchRun", "GetRun", "StartRekeying", "WatchRekeying", "GetRekeying", "ListKeys", "ListRotations",
         "GetCheckpoint", "ListCheckpoints",
     },
-    "dpo": {"GetRun", "ListTables", "GetRekeying"} | _LOOK | _LOG,
+    "dpo": {"GetRun", "ListTables", "ListReleases", "GetRekeying"} | _LOOK | _LOG,
     "custodian": {"CreateKey", "ProposeChange", "ApproveChange", "ApplyChange"} | _LOOK,
     "reviewer": {"ApproveChange"} | _LOOK | _LOG,
     "service": {"AddCheckpoint"},
