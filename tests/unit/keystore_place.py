@@ -109,6 +109,10 @@ class Place:
         store.open(policy.key_lines())
         return store
 
+    def start_anew(self) -> KeyStore:
+        """Start without any anchor, as somebody does who has the machine but not the second place."""
+        return self.start(anchors=[])
+
     def begin(self) -> KeyStore:
         """Start for the first time, and let the log be signed and anchored."""
         store = self.start()
