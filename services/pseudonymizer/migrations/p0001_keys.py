@@ -50,7 +50,7 @@ def upgrade() -> None:
         sa.Column("wrapping_version", sa.Text, nullable=False),
         sa.Column("wrapped_key", sa.LargeBinary, nullable=False),
         sa.Column("mac", sa.LargeBinary, nullable=False),
-        sa.CheckConstraint("only = 1", name="keystore_head_only"),
+        sa.CheckConstraint('"only" = 1', name="keystore_head_only"),
     )
     op.create_table(
         "key_uses",
@@ -71,7 +71,7 @@ def upgrade() -> None:
         "policy_logged",
         sa.Column("only", sa.Integer, primary_key=True),
         sa.Column("content", sa.LargeBinary, nullable=False),
-        sa.CheckConstraint("only = 1", name="policy_logged_only"),
+        sa.CheckConstraint('"only" = 1', name="policy_logged_only"),
     )
 
 

@@ -17,7 +17,7 @@ def upgrade() -> None:
         "genesis",
         sa.Column("only", sa.Integer, primary_key=True),
         sa.Column("sha256", sa.LargeBinary, nullable=False),
-        sa.CheckConstraint("only = 1", name="genesis_only"),
+        sa.CheckConstraint('"only" = 1', name="genesis_only"),
     )
     op.create_table(
         "signers",
