@@ -50,6 +50,13 @@ NEVER_REACHED = {
 # Decisions without I/O, clock, randomness, wire types or the environment.
 PURE = (
     "kinlink.approvals",
+    "kinlink.audit.align",
+    "kinlink.audit.entry",
+    "kinlink.audit.findings",
+    "kinlink.audit.merkle",
+    "kinlink.audit.note",
+    "kinlink.audit.reading",
+    "kinlink.audit.verify",
     "kinlink.signed_change",
     "kinlink.change_document",
     "kinlink.cpr",

@@ -8,42 +8,25 @@ control, which nobody touched, passes.
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import tomli_w
 
 from examples.stack import Stack
 from kinlink.audit.findings import FindingKind as K
 from kinlink.audit.note import Checkpoint, parse
 from kinlink.channel import open_channel
-from kinlink.cli.__main__ import run
 from kinlink.errors import KinlinkError
 from kinlink.pseudonymizer_client import PseudonymizerClient
 from kinlink.pseudonyms import Kind, Suite
-from servicekit import database, server
-from servicekit.access import AccessTable
-from servicekit.audit import AuditLog
-from servicekit.audit.audit_api import SERVICES
-from servicekit.audit.keeping import kept
-from servicekit.settings import ServerSettings
 from tests.privacy.log_forger import Forger, altered
 from tests.running import identity
-
-ORIGIN = "kinlink.test/pseudonymizer"
-ACCESS = """
-[[allow]]
-rpc = ["kinlink.audit.v1.AuditService/ListEntries", "kinlink.audit.v1.AuditService/GetCheckpoint",
-       "kinlink.audit.v1.AuditService/ListCheckpoints", "kinlink.audit.v1.AuditService/GetInclusionProof",
-       "kinlink.audit.v1.AuditService/GetConsistencyProof"]
-role = ["dpo"]
-"""
+from tests.served_log import ORIGIN, ask, configuration, said, served
 
 
 @dataclass
@@ -77,28 +60,18 @@ def dpo(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     settings = configuration(mine, folder / "certs", address)
     try:
         use(folder / "certs", address, 4)
-        key = said(mine, "checkpoint", "--key", settings)
+        key = said("checkpoint", "--key", settings)
         (mine / "log-key.txt").write_text(key)
         first, second = (mine / "checkpoints" / f"2026-{month}.checkpoint" for month in ("09", "10"))
-        said(mine, "checkpoint", "--log-key", mine / "log-key.txt", "--out", first, settings)
+        said("checkpoint", "--log-key", mine / "log-key.txt", "--out", first, settings)
         use(folder / "certs", address, 12)
         after = ("--after", first, "--out", second)
-        said(mine, "checkpoint", "--log-key", mine / "log-key.txt", *after, settings)
-        said(mine, "export", "--out", mine / "2026-10.audit", settings)
+        said("checkpoint", "--log-key", mine / "log-key.txt", *after, settings)
+        said("export", "--out", mine / "2026-10.audit", settings)
     finally:
         stack.stop("pseudonymizer")
     sizes = [Checkpoint.parse(parse(path.read_text()).text).size for path in (first, second)]
     return Kept(mine, folder / "pseudonymizer", folder / "certs", key.strip(), (sizes[0], sizes[1]))
-
-
-def configuration(folder: Path, certificates: Path, address: str) -> Path:
-    """Write the DPO's kinlink.toml."""
-    me = identity(certificates, "dpo-dpo")
-    paths = {"ca": me.ca, "certificate": me.certificate, "key": me.key}
-    content = {"pseudonymizer": address, "linker": address, "suite": "synthetic"}
-    path = folder / "kinlink.toml"
-    path.write_text(tomli_w.dumps(content | {name: str(value) for name, value in paths.items()}))
-    return path
 
 
 def use(certificates: Path, address: str, calls: int) -> None:
@@ -109,47 +82,6 @@ def use(certificates: Path, address: str, calls: int) -> None:
             client = PseudonymizerClient(channel, domain=domain, suite=Suite.SYNTHETIC)
             with suppress(KinlinkError):
                 client.evaluate([f"61019{call:05}"], Kind.CPR)
-
-
-def said(folder: Path, command: str, *arguments: str | Path) -> str:
-    """Run `kinlink audit`, which must succeed; return what it said."""
-    code, text = ask(folder, command, *arguments)
-    assert code == 0, text
-    return text
-
-
-def ask(folder: Path, command: str, *arguments: str | Path) -> tuple[int, str]:
-    """Run `kinlink audit` in this process; return its exit code and what it said."""
-    told = [str(each) for each in arguments]
-    if told and told[-1].endswith("kinlink.toml"):
-        told = [*told[:-1], "--service", "pseudonymizer", "--config", told[-1]]
-    out = io.StringIO()
-    with redirect_stdout(out), redirect_stderr(out):
-        code = run(["audit", command, *told])
-    return code, out.getvalue()
-
-
-@contextmanager
-def served(dpo: Kept, folder: Path) -> Iterator[Path]:
-    """Serve the log that lies in `folder` as the service would; yield the DPO's settings for it."""
-    told = ServerSettings(
-        certificate=dpo.certificates / "service-pseudonymizer.pem",
-        key=dpo.certificates / "service-pseudonymizer.key",
-        ca=dpo.certificates / "ca.pem",
-        trust_domain="kinlink.test",
-        database_url=f"sqlite:///{folder / 'state.db'}",  # type: ignore[arg-type]
-        log_key=folder / "log.key",
-    )
-    table = folder / "access.toml"
-    table.write_text(ACCESS)
-    engine = database.engine(told.database_url)
-    log = AuditLog(engine)
-    with ExitStack() as stack:
-        stack.callback(engine.dispose)
-        log_kept = stack.enter_context(kept(log, engine, told, "pseudonymizer", folder, real=False))
-        running = server.start(told, log_kept.register, SERVICES, AccessTable.load(table), log)
-        stack.callback(running.stop, 0.5)
-        yield configuration(folder, dpo.certificates, running.address)
 
 
 @pytest.fixture
@@ -163,15 +95,15 @@ def operator(dpo: Kept, tmp_path: Path) -> Forger:
 def exported(dpo: Kept, operator: Forger) -> Path:
     """Let the DPO export what the operator serves."""
     out = operator.folder.parent / "now.audit"
-    with served(dpo, operator.folder) as settings:
-        said(dpo.folder, "export", "--out", out, settings)
+    with served(operator.folder, dpo.certificates) as settings:
+        said("export", "--out", out, settings)
     return out
 
 
 def verified(dpo: Kept, export: Path, checkpoints: Path, *more: str | Path) -> dict[tuple[str, int, int], str]:
     """Verify an export; return the findings by kind and range."""
     told = (export, "--checkpoint", checkpoints, "--log-key", dpo.key, "--json", *more)
-    code, text = ask(dpo.folder, "verify", *told)
+    code, text = ask("verify", *told)
     document = json.loads(text)
     assert code == (0 if document["ok"] else 6)
     assert document["ok"] == (not document["findings"])
@@ -192,7 +124,7 @@ def test_untouched_log_passes(dpo: Kept, operator: Forger, tmp_path: Path) -> No
     for checkpoints in (dpo.checkpoints, plain(dpo, tmp_path)):
         assert verified(dpo, export, checkpoints) == {}
         assert verified(dpo, export, checkpoints, "--earlier", dpo.earlier) == {}
-    code, text = ask(dpo.folder, "verify", export, "--checkpoint", dpo.checkpoints, "--log-key", dpo.key)
+    code, text = ask("verify", export, "--checkpoint", dpo.checkpoints, "--log-key", dpo.key)
     assert code == 0
     assert f"nothing was found. The first {dpo.sizes[1]} entries are those that you kept" in text
     assert len(operator.contents()) > dpo.sizes[1] > dpo.sizes[0] > 26
@@ -293,13 +225,13 @@ def test_checkpoint_signed_by_another_key_is_caught(dpo: Kept, operator: Forger,
     operator.change_key()
     operator.rebuild(list)
     forged = tmp_path / "2026-11.checkpoint"
-    with served(dpo, operator.folder) as settings:
-        code, text = ask(dpo.folder, "checkpoint", "--log-key", dpo.key, "--out", forged, settings)
+    with served(operator.folder, dpo.certificates) as settings:
+        code, text = ask("checkpoint", "--log-key", dpo.key, "--out", forged, settings)
         assert (code, forged.exists()) == (4, False)
         assert "LOG_KEY_DIFFERS" in text
-        lines = said(dpo.folder, "checkpoint", "--key", settings).splitlines()  # the service logs to this process
+        lines = said("checkpoint", "--key", settings).splitlines()  # the service logs to this process
         own = next(line for line in lines if line.startswith(ORIGIN))
-        said(dpo.folder, "checkpoint", "--log-key", own, "--out", forged, settings)
+        said("checkpoint", "--log-key", own, "--out", forged, settings)
     found = verified(dpo, dpo.earlier, forged)
     assert list(found) == [(K.FOREIGN_KEY, None, None)]
     assert "2026-11.checkpoint" in next(iter(found.values()))
@@ -311,15 +243,15 @@ def test_forged_log_is_refused_where_it_is_kept_and_proven(dpo: Kept, operator: 
     last = dpo.checkpoints / "2026-10.checkpoint"
     told = ("--log-key", dpo.key, "--after", last, "--out")
     proof = (str(at), "--checkpoint", last, "--log-key", dpo.key)
-    with served(dpo, operator.folder) as settings:
-        said(dpo.folder, "checkpoint", *told, tmp_path / "honest.checkpoint", settings)
-        assert f'"index":{at}' in said(dpo.folder, "prove", *proof, settings)
+    with served(operator.folder, dpo.certificates) as settings:
+        said("checkpoint", *told, tmp_path / "honest.checkpoint", settings)
+        assert f'"index":{at}' in said("prove", *proof, settings)
     operator.rebuild(changed(at))
-    with served(dpo, operator.folder) as settings:
-        code, text = ask(dpo.folder, "checkpoint", *told, tmp_path / "forged.checkpoint", settings)
+    with served(operator.folder, dpo.certificates) as settings:
+        code, text = ask("checkpoint", *told, tmp_path / "forged.checkpoint", settings)
         assert code == 6
         assert "does not continue" in text
         assert not (tmp_path / "forged.checkpoint").exists()
-        code, text = ask(dpo.folder, "prove", *proof, settings)
+        code, text = ask("prove", *proof, settings)
         assert code == 6
         assert f"Entry {at} is not the one" in text

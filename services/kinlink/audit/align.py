@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain, takewhile
+from itertools import count as count_from
 
 from kinlink.audit.export import Leaf
 from kinlink.audit.merkle import leaf_hash
@@ -85,7 +87,7 @@ def align(items: Iterator[Item], kept: KeptHash, start: int) -> Alignment:
     """Read all of `items`, of which the first should be entry `start`, and compare them with what was kept."""
     found = Alignment(start)
     ahead: deque[Item] = deque()
-    expected, is_behind = start, False
+    expected, is_behind, far = start, False, True
     while True:
         item = ahead.popleft() if ahead else next(items, None)
         if item is None:
@@ -102,7 +104,8 @@ def align(items: Iterator[Item], kept: KeptHash, start: int) -> Alignment:
             found.gave_up_at = expected
             expected += len(ahead) + sum(1 for _ in items)
             break
-        difference = _explain(ahead, items, kept, expected)
+        difference = _explain(ahead, items, kept, expected, far=far)
+        far = (far and difference.count < WINDOW) or difference.change is Change.REMOVED
         found.differences.append(difference)
         for _ in difference.items:
             ahead.popleft()
@@ -118,21 +121,28 @@ def _same(item: Item, index: int, kept: KeptHash) -> bool:
     return item.index == index if known is None else known in {item.own, item.hash_with(index)}
 
 
-def _explain(ahead: deque[Item], items: Iterator[Item], kept: KeptHash, index: int) -> Difference:
-    """Return the smallest difference after which both sides agree again; `ahead` begins with it, and is filled."""
+def _explain(ahead: deque[Item], items: Iterator[Item], kept: KeptHash, index: int, *, far: bool) -> Difference:
+    """Return the smallest difference after which both sides agree again; `ahead` begins with it, and is filled.
+
+    With `far`, also a run removed that is longer than the window is looked for, among all that was kept.
+    """
     first = ahead[0]
     for count in range(1, WINDOW + 1):
         if len(ahead) <= count and (more := next(items, None)) is not None:
             ahead.append(more)
+        after = ahead[count] if count < len(ahead) else None
+        if after is not None and _same(after, index + count, kept):
+            return Difference(Change.CHANGED, index, first.place, count, tuple(ahead)[:count])
         if _same(first, index + count, kept):
             return Difference(Change.REMOVED, index, first.place, count)
-        after = ahead[count] if count < len(ahead) else None
         if after is not None and _same(after, index, kept):
             return Difference(Change.INSERTED, index, first.place, count, tuple(ahead)[:count])
-        if after is None or _same(after, index + count, kept):
-            changed = tuple(ahead)[:count]
-            return Difference(Change.CHANGED, index, first.place, len(changed), changed)
-    return Difference(Change.CHANGED, index, first.place, WINDOW, tuple(ahead)[:WINDOW])
+    beyond = takewhile(lambda each: kept(each) is not None, count_from(index + WINDOW + 1)) if far else ()
+    for other in chain((first.index,), beyond):
+        if other > index and _same(first, other, kept):
+            return Difference(Change.REMOVED, index, first.place, other - index)
+    run = tuple(ahead)[:WINDOW]
+    return Difference(Change.CHANGED, index, first.place, len(run), run)
 
 
 def _moves(differences: list[Difference], kept: KeptHash) -> list[Difference]:

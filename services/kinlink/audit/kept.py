@@ -89,11 +89,11 @@ def companion(path: Path) -> Path:
     return path.with_name(f"{path.name}.hashes")
 
 
-def read(paths: Iterable[Path]) -> list[Kept]:
+def read(paths: Iterable[Path], origin: str = "") -> list[Kept]:
     """Read checkpoint files, and all that lie in a folder, with their companions.
 
-    In a folder, files are meant whose name ends in .checkpoint or is an anchor's, 20 digits. Raises OSError; KeptError
-    for a file that is no text.
+    In a folder, files are meant whose name ends in .checkpoint or is an anchor's, 20 digits; with an `origin`, those
+    of that log, so that those of several may lie together. Raises OSError; KeptError for a file that is no text.
     """
     found = []
     for path in paths:
@@ -105,5 +105,7 @@ def read(paths: Iterable[Path]) -> list[Kept]:
                     note = opened.read(_MAX_NOTE)
             except UnicodeDecodeError as error:
                 raise KeptError(f"{file} is not a checkpoint: it is not text") from error
+            if path.is_dir() and origin and note.partition("\n")[0] != origin:
+                continue
             found.append(Kept(str(file), note, beside.read_bytes() if beside.exists() else None))
     return found

@@ -148,7 +148,8 @@ def verify(
 
     Ends with 0 when nothing was found, with 6 otherwise.
     """
-    key, kept = _key(log_key), _kept(checkpoints)
+    key = _key(log_key)
+    kept = _kept(checkpoints, key)
     try:
         opened_export, before = Export(exported), Export(earlier) if earlier else None
         with stages() as open_stage:
@@ -220,9 +221,9 @@ def _key(text: str) -> VerifierKey:
         raise InputError(f"--log-key: {error}.", "KEY_MALFORMED") from error
 
 
-def _kept(paths: list[Path]) -> list[Kept]:
+def _kept(paths: list[Path], key: VerifierKey | None = None) -> list[Kept]:
     try:
-        return read(paths)
+        return read(paths, key.name if key else "")
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}.", "NOT_READABLE") from None
     except KeptError as error:
@@ -248,7 +249,8 @@ def _show(entries: Iterator[Entry]) -> None:
         outcome = f"{entry.outcome} {entry.reason}".strip()
         caller = "/".join(entry.caller.split("/")[3:])
         rpc = entry.rpc.removeprefix("kinlink.")
-        subject = " ".join(filter(None, (entry.subject, entry.kind, entry.key_version and f"v{entry.key_version}")))
+        version = f"v{entry.key_version}" if entry.key_version else ""
+        subject = " ".join(part for part in (entry.subject, entry.kind, version) if part)
         grid.add_row(str(entry.index), str(entry.count or ""), at, outcome, caller, rpc, subject)
     console.print(grid)
 

@@ -264,6 +264,19 @@ def test_many_changes_end_in_a_range(tmp_path: Path, kept: Path) -> None:
     assert len(result.findings) == 102
 
 
+@pytest.mark.parametrize("left", [3, 300, 600])
+@pytest.mark.parametrize("rebuild", [True, False], ids=["rebuilt", "deleted"])
+def test_long_run_is_removed(tmp_path: Path, kept: Path, left: int, rebuild: bool) -> None:
+    """Longer than what is looked at ahead, and with fewer entries behind it than that."""
+    size, removed = 1000, 1000 - left - 7
+    contents = [entry(i) for i in range(size)]
+    honest(size).keep(kept / "1.checkpoint", size, after=0)
+    rest = [*contents[:7], *contents[7 + removed :]]
+    forged = renumbered(rest) if rebuild else Log(rest)
+    result = verify(forged.export(tmp_path / "now"), read([kept]), LOG_KEY)
+    assert found(result) - {(K.CHECKPOINT_FAILS, 0, size)} == {(K.ENTRY_REMOVED, 7, 7 + removed)}
+
+
 def test_rebuilt_log_does_not_hide_behind_its_key(tmp_path: Path, kept: Path) -> None:
     """A log that shares nothing with the kept one."""
     honest(N).keep(kept / "1.checkpoint", N, after=0)
