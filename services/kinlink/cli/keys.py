@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kinlink.change_document import Action, KeyVersionName
-from kinlink.cli import approvals, signing
+from kinlink.cli import approvals, rekey, signing
 from kinlink.cli.deliver import Config
 from kinlink.cli.key_status import show_status
 from kinlink.cli.signing import DAYS, ChangeId, Days, Desk, KeyFile, Reason, Yes, desk_of, instant
@@ -70,6 +70,7 @@ def register(app: typer.Typer) -> None:
         example = f'Example: kinlink keys propose {action} source/prisme --reason "yearly rotation"'
         propose.command(action.value, epilog=example)(_proposing(action, text))
     group.add_typer(propose, name="propose")
+    rekey.register(group)
     app.add_typer(group, name="keys")
 
 
@@ -90,7 +91,7 @@ def list_keys(domain: AnyDomain = "", config: Config = None) -> None:
             f"{key.rotate_before:%Y-%m-%d}" if key.rotate_before else "-",
             key.wrapping_version or "-",
         )
-    signing.console().print(table)
+    signing.show_table(table)
 
 
 def show(domain: Domain, config: Config = None) -> None:

@@ -11,6 +11,7 @@ from kinlink.cli.deliver import Config
 from kinlink.cli.progress import stages
 from kinlink.client_config import ClientConfig
 from kinlink.delivery.column import column_rejects, pseudonymised, read_table, without, write_table
+from kinlink.delivery.stored import metadata
 from kinlink.errors import LimitError
 from kinlink.pseudonymizer_client import PseudonymizerClient
 from kinlink.pseudonyms import Kind
@@ -52,5 +53,5 @@ def pseudonymise(
     with settings.pseudonymizer_channel() as channel, stages() as open_stage:
         client = PseudonymizerClient(channel, domain=f"source/{source}", suite=settings.suite)
         done, key = client.pseudonymise(frame, column, Kind.CPR, open_stage("pseudonymise"))
-    write_table(pseudonymised(done, column, key, text=out.suffix != ".parquet"), out, separator)
+    write_table(pseudonymised(done, column, key, text=out.suffix != ".parquet"), out, separator, metadata(column, key))
     typer.echo(f"{done.height:,} rows in {out}, {bad.height:,} left out; {key.domain}, key version {key.version}")

@@ -7,6 +7,7 @@ its other columns come out as they went in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -76,11 +77,11 @@ def pseudonymised(frame: pl.DataFrame, column: str, key: KeyRef, *, text: bool) 
     return frame.with_columns(replaced.alias(column))
 
 
-def write_table(frame: pl.DataFrame, path: Path, separator: str) -> None:
-    """Write a table. Raises InputError when it cannot be written."""
+def write_table(frame: pl.DataFrame, path: Path, separator: str, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a table; Parquet with `metadata`. Raises InputError when it cannot be written."""
     try:
         if path.suffix == PARQUET:
-            frame.write_parquet(path, statistics=False)
+            frame.write_parquet(path, statistics=False, metadata=dict(metadata or {}))
         else:
             frame.write_csv(path, separator=separator)
     except OSError:
