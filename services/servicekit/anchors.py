@@ -24,7 +24,6 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
-
 _ERRORS = (BaseError, OSError)  # obstore raises Python's own where there is one
 
 

@@ -254,6 +254,8 @@ class _Health:
         with self._lock:
             self._open = True
             self._publish()
+        if self._audit.failing:  # since before anybody was told of it
+            self._audit_failed()
 
     def leave(self) -> None:
         self._left.set()

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
+from servicekit.audit.causes import cause_of
 from servicekit.logs import describe_exception
 
 
@@ -29,8 +30,9 @@ def one_message(service: str, known: tuple[type[Exception], ...]) -> Iterator[No
     except CommandError:
         message = "database_url: the state database is not of this version; start the newest version"
     except SQLAlchemyError as error:
-        cause = type(getattr(error, "orig", None) or error).__name__
-        message = f"database_url: the state database cannot be opened ({cause}); is it there, and may it be written?"
+        message = (
+            f"database_url: the state database cannot be used: {cause_of(error)}; is it there, and may it be written?"
+        )
     except OSError as error:
         message = f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}"
     except Exception as error:  # noqa: BLE001 - the end of the process; a traceback would show texts

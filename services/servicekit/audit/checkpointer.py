@@ -23,7 +23,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from kinlink.audit import note
 from kinlink.audit.note import Checkpoint
 from servicekit.anchors import Anchor, AnchorConflictError, AnchorError
-from servicekit.audit.causes import cause_of
 from servicekit.audit.checkpoints import Checkpoints
 from servicekit.audit.entry import AuditEntry
 from servicekit.audit.log import AuditLog
@@ -107,7 +106,7 @@ class Checkpointer:
                 _log.warning("no checkpoint was signed", cause=error.metadata.get("cause", error.reason))
                 return
             except SQLAlchemyError as error:
-                _log.warning("no checkpoint was signed", cause=cause_of(error))
+                self._log.fail(error)
                 return
             size = Checkpoint.parse(note.parse(signed).text).size
             for place in self._places:

@@ -58,6 +58,13 @@ class AuditLog:
         if self.failing:
             raise _unavailable(self.failing)
 
+    def fail(self, error: SQLAlchemyError) -> str:
+        """Take note that the log could not be written, until it can; return the cause."""
+        self._failing = cause = cause_of(error)
+        _log.error("audit log cannot be written", cause=cause, error=type(error).__name__)
+        self.on_failure()
+        return cause
+
     def fail_for_good(self, cause: str) -> None:
         """Take no more entries: the log is not what it was. Until the service is started again."""
         _log.error("the audit log is not to be trusted", cause=cause)
@@ -90,10 +97,8 @@ class AuditLog:
             self.fail_for_good(str(error))
             raise _unavailable(str(error)) from error
         except SQLAlchemyError as error:
-            self._failing = cause_of(error)
-            _log.error("audit log cannot be written", cause=self._failing, error=type(error).__name__)
-            self.on_failure()
-            raise _unavailable(self._failing) from error
+            cause = self.fail(error)
+            raise _unavailable(cause) from error
         call = CURRENT.get(None)
         if call is not None and connection is None and entry.outcome != "ok":
             call.refusal_recorded = True
