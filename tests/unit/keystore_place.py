@@ -5,9 +5,11 @@ What the service does at its start and when it changes keys is done here in this
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,14 @@ class Place:
     @property
     def settings(self) -> PseudonymizerSettings:
         return PseudonymizerSettings.load(self.config)
+
+    def copy(self, folder: Path) -> Place:
+        """Return the same deployment in another folder."""
+        self.close()
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        made = copy(self)
+        made.folder, made.config, made._engine = folder, folder / self.config.name, None
+        return made
 
     def engine(self) -> Engine:
         """Open the database."""

@@ -156,19 +156,30 @@ def _document(place: Place, *arguments: object, name: str = "change.json") -> Pa
     return file
 
 
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Version 1, a backup, version 2 of cpr, version 1 destroyed, linkage compromised, a person enrolled."""
+    place = Place(tmp_path_factory.mktemp("past"))
+    store = place.begin()
+    assert place.run("backup", place.folder / "backup.json") == 0
+    place.keep("kept")
+    rotate(store)
+    take(store, Transition.DESTROY, _FIRST)
+    take(store, Transition.COMPROMISE, KeyName(*LINKAGE, 1))
+    place.enrol(store, "custodian/c", "6f9f1d4e-0000-4000-8000-000000000001")
+    return place
+
+
 class TestRestore:
-    """The history: version 1, backup, version 2 of cpr, version 1 destroyed, linkage compromised, person enrolled."""
+    @pytest.fixture
+    def place(self, past: Place, tmp_path: Path) -> Iterator[Place]:
+        place = past.copy(tmp_path)
+        yield place
+        place.close()
 
     @pytest.fixture
     def kept(self, place: Place) -> Path:
-        store = place.begin()
-        assert place.run("backup", place.folder / "backup.json") == 0
-        kept = place.keep("kept")
-        rotate(store)
-        take(store, Transition.DESTROY, _FIRST)
-        take(store, Transition.COMPROMISE, KeyName(*LINKAGE, 1))
-        place.enrol(store, "custodian/c", "6f9f1d4e-0000-4000-8000-000000000001")
-        return kept
+        return place.folder / "kept.db"
 
     def test_replays_what_happened_since_and_goes_on_above_the_anchored_generation(
         self, place: Place, kept: Path, capsys: pytest.CaptureFixture[str]
