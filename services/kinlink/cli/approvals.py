@@ -11,11 +11,14 @@ import typer
 
 from kinlink import genesis
 from kinlink.approval_keys import new_key, public_bytes, write_key
-from kinlink.change_document import Action, Signer, SignerRole, is_signer_name
+from kinlink.approvals import Verb
+from kinlink.change_document import Action, ChangeError, Signer, SignerRole, is_signer_name
 from kinlink.cli import signing
 from kinlink.cli.deliver import Config
-from kinlink.cli.signing import DAYS, ChangeId, Days, KeyFile, Reason, Yes, desk_of
+from kinlink.cli.signing import DAYS, ChangeId, Days, KeyFile, Pen, Reason, Yes, desk_of
+from kinlink.client_config import ClientConfig
 from kinlink.errors import ConflictError, InputError
+from kinlink.signed_change import Signature, SignedChange
 
 _EPILOG = "Example: kinlink approvals list"
 Name = Annotated[str, typer.Argument(help="custodian/<name> or reviewer/<name>.", show_default=False)]
@@ -32,6 +35,7 @@ def register(app: typer.Typer) -> None:
     group.command("show", epilog="Example: kinlink approvals show 3f2a91c0")(show)
     group.command("approve", epilog="Example: kinlink approvals approve 3f2a91c0")(approve)
     group.command("apply", epilog="Example: kinlink approvals apply 3f2a91c0")(apply)
+    group.command("sign", epilog="Example: kinlink approvals sign restore.json")(sign_file)
     propose = typer.Typer(help="Propose to enrol or to remove a person.", no_args_is_help=True)
     propose.command(
         "enrol", epilog="Example: kinlink approvals propose enrol reviewer/ekstern --public-key ... --reason ..."
@@ -88,7 +92,7 @@ def people(config: Config = None) -> None:
             f"{one.removed_at:%Y-%m-%d}" if one.removed_at else "-",
             b64encode(one.signer.public_key).decode(),
         )
-    signing.console().print(table)
+    signing.show_table(table)
     typer.echo(f"SHA-256 of the genesis file: {genesis_hash.hex()}")
 
 
@@ -123,6 +127,32 @@ def apply(change_id: ChangeId, config: Config = None) -> None:
     """Make an approved change take effect. Repeating it is harmless."""
     with desk_of(config) as desk:
         desk.apply(change_id)
+
+
+def sign_file(
+    file: Annotated[Path, typer.Argument(help="The change, as `kinlink keystore restore` wrote it.")],
+    key: KeyFile = None,
+    yes: Yes = False,
+    config: Config = None,
+) -> None:
+    """Read a change in a file, and add your signature: where the service is down and cannot collect them."""
+    pen = Pen(ClientConfig.load(config))
+    try:
+        found = SignedChange.parse(file.read_bytes())
+    except OSError:
+        raise InputError(f"{file} cannot be read. Give the file that holds the change.", "CHANGE_FILE") from None
+    except ChangeError as error:
+        raise InputError(f"{file} is no signed change: {error.field} {error.expected}.", error.reason) from None
+    change = found.change
+    verb = Verb.PROPOSE if pen.name == change.proposer else Verb.APPROVE
+    if any((one.signer, one.verb) == (pen.name, verb) for one in found.signatures):
+        raise ConflictError(f"{pen.name} has signed this already. Hand it to somebody else.", "ALREADY_APPROVED")
+    signature = Signature(verb, pen.name, pen.sign(change, verb, found.document, key, yes=yes))
+    beside = file.with_name(f".{file.name}.new")
+    beside.write_bytes(found.signed(signature).to_bytes())
+    beside.replace(file)
+    typer.echo(f"signed ({verb}); {len(found.signatures) + 1} signatures in {file}")
+    typer.echo("next: hand the file to whoever else must sign, or back to whoever restores")
 
 
 def propose_enrol(

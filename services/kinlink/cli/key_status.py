@@ -23,9 +23,14 @@ def show_status(client: KeyAdministrationClient, domain: str) -> None:
         typer.echo(f"{one.change.action} {', '.join(map(str, one.change.keys))}: {one.state}")
         typer.echo(_signatures(one))
         typer.echo(f"  {next_step(one).splitlines()[-1]}")
+    named = {key for one in waiting for key in one.change.keys}
+    pending = [key.name for key in client.keys(domain) if key.state == "pending" and key.name not in named]
+    for name in pending:
+        typer.echo(f"{name}: pending")
+        typer.echo(f'  next: `kinlink keys propose activate {name.domain} --kind {name.kind} --reason "..."`')
     for rotation in rotations:
         _show(rotation, changes, waiting)
-    if not rotations and not waiting:
+    if not (rotations or waiting or pending):
         typer.echo("no rotation yet; `kinlink keys create` begins one")
 
 

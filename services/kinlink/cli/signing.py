@@ -21,7 +21,7 @@ from rich.table import Table
 
 from kinlink.approval_keys import read_key
 from kinlink.approvals import RULES, Verb, sign, verify
-from kinlink.change_document import Action, Change, ChangeError, digest, parse
+from kinlink.change_document import Action, Change, ChangeError, digest, is_signer_name, parse
 from kinlink.client_config import ClientConfig
 from kinlink.errors import ConflictError, InputError, RefusedError
 from kinlink.key_administration_client import KeyAdministrationClient, Standing
@@ -35,7 +35,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Sign without asking: for scrip
 ChangeId = Annotated[str, typer.Argument(help="The change's id, or its first characters.", show_default=False)]
 
 DAYS = 7
-_WIDTH = 100  # of text that does not go to a terminal
+_UNBOUNDED = 10_000
 _SHORT = 8  # characters of an id that are shown
 _MEANING = {
     Action.ACTIVATE: "becomes the primary of its line; the present primary retires",
@@ -57,15 +57,20 @@ _AFTERWARDS = {
 }
 
 
-def console() -> Console:
-    """Return where tables go: the terminal, or text of a fixed width."""
-    found = Console()
-    return found if found.is_terminal else Console(width=_WIDTH)
-
-
 def grid(*columns: str) -> Table:
     """Return an empty table."""
-    return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def show_table(table: Table) -> None:
+    """Print a table: as wide as the terminal, or as it needs where there is none."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=Console(width=_UNBOUNDED).measure(table).maximum)
+    console.print(table)
 
 
 def instant(at: datetime | None) -> str:
@@ -94,33 +99,65 @@ def in_words(change: Change) -> str:
     return "\n".join(lines)
 
 
-class Desk:
-    """One person at work with one pseudonymizer: who they are, their key, and a client."""
+class Pen:
+    """One person's signature: who they are by their certificate, and their own key."""
 
-    def __init__(self, config: ClientConfig, client: KeyAdministrationClient) -> None:
+    def __init__(self, config: ClientConfig) -> None:
         """Sign as the certificate's caller."""
         domain, role, name = config.caller()
         self.name = f"{role}/{name}"
         self.log = f"{domain}/pseudonymizer"
-        self.client = client
         self._config = config
+
+    def check_role(self) -> None:
+        """Refuse a certificate whose role signs nothing. Raises RefusedError."""
+        if not is_signer_name(self.name):
+            message = f"{self.name} signs no changes: custodians and reviewers do. Use the kinlink.toml of one."
+            raise RefusedError(message, "NOT_A_SIGNER")
+
+    def sign(self, change: Change, verb: Verb, document: bytes, key: Path | None, *, yes: bool) -> bytes:
+        """Show a change, ask, and sign its document. Raises RefusedError, InputError."""
+        self.check_role()
+        if change.log != self.log:
+            message = f"This change is for another log, {change.log}. Do not sign; ask who proposed it."
+            raise RefusedError(message, "CHANGE_FOR_OTHER_LOG")
+        path = key or self._config.approval_key
+        if path is None:
+            message = "There is no key to sign with. Give --key, or set approval_key in kinlink.toml."
+            raise InputError(message, "KEY_FILE")
+        typer.echo(in_words(change))
+        if not yes and not typer.confirm(f"Sign as {self.name}?"):
+            raise RefusedError("Not signed; nothing was sent.", "NOT_SIGNED")
+        own = read_key(path, lambda: str(typer.prompt("Passphrase", hide_input=True, err=True)))
+        return sign(own, verb, self.name, document)
+
+
+class Desk:
+    """One person at work with one pseudonymizer."""
+
+    def __init__(self, pen: Pen, client: KeyAdministrationClient) -> None:
+        """Sign with `pen`."""
+        self.client = client
+        self._pen = pen
 
     def new(self, action: Action, reason: str, days: int) -> Change:
         """Begin a change by this person; the caller adds what it is about."""
+        self._pen.check_role()
         now = datetime.now(UTC).replace(microsecond=0)
-        return Change(str(uuid.uuid4()), self.log, action, reason, self.name, now, now + timedelta(days=days))
+        ends, pen = now + timedelta(days=days), self._pen
+        return Change(str(uuid.uuid4()), pen.log, action, reason, pen.name, now, ends)
 
     def propose(self, change: Change, key: Path | None, *, yes: bool) -> Standing:
         """Show, sign and put up a change; say what comes next."""
         document = _checked(change)
-        signature = self._signature(change, Verb.PROPOSE, document, key, yes=yes)
+        signature = self._pen.sign(change, Verb.PROPOSE, document, key, yes=yes)
         return self._told(self.client.propose(document, signature))
 
     def approve(self, wanted: str, key: Path | None, *, yes: bool) -> Standing:
         """Show, sign and approve a change; say what comes next."""
         standing = self.find(wanted)
         self._check(standing)
-        signature = self._signature(standing.change, Verb.APPROVE, standing.document, key, yes=yes)
+        signature = self._pen.sign(standing.change, Verb.APPROVE, standing.document, key, yes=yes)
         return self._told(self.client.approve(standing.change.change_id, signature))
 
     def apply(self, wanted: str, *actions: Action) -> Standing:
@@ -139,22 +176,8 @@ class Desk:
         said = "Several changes begin so; give more of the id" if found else "There is no such change"
         raise ConflictError(f"{said}. See `kinlink approvals list`.", "CHANGE_UNKNOWN")
 
-    def _signature(self, change: Change, verb: Verb, document: bytes, key: Path | None, *, yes: bool) -> bytes:
-        path = key or self._config.approval_key
-        if path is None:
-            message = "There is no key to sign with. Give --key, or set approval_key in kinlink.toml."
-            raise InputError(message, "KEY_FILE")
-        typer.echo(in_words(change))
-        if not yes and not typer.confirm(f"Sign as {self.name}?"):
-            raise RefusedError("Not signed; nothing was sent.", "NOT_SIGNED")
-        own = read_key(path, lambda: str(typer.prompt("Passphrase", hide_input=True, err=True)))
-        return sign(own, verb, self.name, document)
-
     def _check(self, standing: Standing) -> None:
         change, proposal = standing.change, standing.proposal
-        if change.log != self.log:
-            message = f"The service shows a change for another log ({change.log}). Do not sign; tell a custodian."
-            raise RefusedError(message, "CHANGE_FOR_OTHER_LOG")
         people, _ = self.client.people()
         keys = [one.signer.public_key for one in people if one.signer.name == change.proposer]
         if not any(verify(one, Verb.PROPOSE, change.proposer, standing.document, proposal.signature) for one in keys):
@@ -172,7 +195,7 @@ def desk_of(config: Path | None) -> Iterator[Desk]:
     """Yield the desk of the person whom kinlink.toml names."""
     settings = ClientConfig.load(config)
     with settings.pseudonymizer_channel() as channel:
-        yield Desk(settings, KeyAdministrationClient(channel))
+        yield Desk(Pen(settings), KeyAdministrationClient(channel))
 
 
 def _checked(change: Change) -> bytes:
@@ -224,7 +247,7 @@ def show_changes(changes: Sequence[Standing]) -> None:
         table.add_row(
             short(one), change.action, what or "-", one.state, change.proposer, by, f"{change.expires_at:%Y-%m-%d}"
         )
-    console().print(table)
+    show_table(table)
 
 
 def show_change(standing: Standing) -> None:
