@@ -1,0 +1,377 @@
+"""A rotation over a real key store, without gRPC: what each version does in each phase, and what holders must show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from kinlink import ristretto255
+from kinlink.pseudonyms import Kind, Suite
+from pseudonymizer import doors as doors_module
+from pseudonymizer.doors import Doors
+from pseudonymizer.inventory import KeyInventory
+from pseudonymizer.keyset import KeyName
+from pseudonymizer.ledger import Ledger
+from pseudonymizer.lifecycle import KeyState, Transition
+from pseudonymizer.policy import Policy
+from pseudonymizer.rotations import Rotations, Statement
+from servicekit.audit import AuditLog
+from servicekit.errors import DeniedError, InvalidError, PreconditionError, ServiceError, UnavailableError
+from servicekit.identity import Caller, Role
+from tests.unit import key_fixtures as given
+
+_DOMAIN, _LINKAGE, _FAMILIE = "source/prisme", "linkage/familie", "linker/familie"
+_SOURCE = Caller(f"spiffe://kinlink.test/{_DOMAIN}", Role.SOURCE, "prisme")
+_LINKER = Caller(f"spiffe://kinlink.test/{_FAMILIE}", Role.LINKER, "familie")
+_DPO = Caller("spiffe://kinlink.test/dpo/dpo", Role.DPO, "dpo")
+_OTHER = Caller("spiffe://kinlink.test/source/dubu", Role.SOURCE, "dubu")
+_OPERATIONS = ((_DOMAIN, "evaluate", _DOMAIN), (_DOMAIN, "rekey", _DOMAIN), (_FAMILIE, "rekey", _LINKAGE))
+POLICY = Policy.model_validate(
+    {
+        "suites": ["synthetic"],
+        "domain": [
+            {"name": _DOMAIN, "kinds": ["cpr", "address"]},
+            {"name": _LINKAGE, "kinds": ["cpr"]},
+            {"name": "source/dubu", "kinds": ["cpr"]},
+        ],
+        "grant": [
+            *(
+                {"name": f"{caller} {operation}", "caller": caller, "operation": operation, "domain": domain}
+                | {"kinds": ["cpr"]}
+                for caller, operation, domain in _OPERATIONS
+            ),
+            {"name": "convert", "caller": _FAMILIE, "operation": "convert", "from": [_DOMAIN], "to": _LINKAGE}
+            | {"kinds": ["cpr"]},
+        ],
+        "budget": [{"caller": c, "per_day": 10**6, "per_year": 10**6} for c in (_DOMAIN, _FAMILIE)],
+        "rotation": {"rotate_after_days": 365, "backups_kept_days": 30},
+    }
+)
+_FIRST, _SECOND, _PRIMARY = (KeyName(_DOMAIN, Kind.CPR, version) for version in (1, 2, 0))
+_LINKAGE_FIRST, _LINKAGE_PRIMARY = (KeyName(_LINKAGE, Kind.CPR, version) for version in (1, 0))
+_SIZE = ristretto255.SIZE
+_ELEMENTS = ristretto255.hash_to_group([b"%d" % number for number in range(100)], b"test")
+
+
+class Replica:
+    """One of several processes on a database."""
+
+    def __init__(self, engine: Engine, pool: ThreadPoolExecutor) -> None:
+        self.keys = given.keystore(engine, POLICY)
+        self.audit = AuditLog(engine)
+        self.doors = Doors(
+            POLICY, self.keys, Ledger(engine, self.audit, lambda: datetime.now(UTC).date()), pool, max_elements=1000
+        )
+        self.rotations = Rotations(engine, POLICY, self.keys, self.audit, pool)
+
+    def evaluate(self, name: KeyName = _PRIMARY, begun: set[KeyName] | None = None) -> bytes:
+        return self.doors.evaluate(_SOURCE, name, Suite.SYNTHETIC.wire, _ELEMENTS, begun or ()).elements
+
+    def convert(self, source: KeyName, target: KeyName = _LINKAGE_PRIMARY, elements: bytes = _ELEMENTS) -> bytes:
+        return self.doors.convert(_LINKER, source, target, elements).elements
+
+    def rekey(self, source: KeyName, target: KeyName = _PRIMARY, elements: bytes = _ELEMENTS) -> bytes:
+        return self.doors.rekey(_SOURCE, source, target, elements).elements
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = given.database_in(tmp_path)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ristretto255.new_pool() as pool:
+        yield pool
+
+
+@pytest.fixture
+def one(engine: Engine, pool: ThreadPoolExecutor) -> Replica:
+    return Replica(engine, pool)
+
+
+@pytest.fixture
+def two(engine: Engine, pool: ThreadPoolExecutor, one: Replica) -> Replica:
+    return Replica(engine, pool)
+
+
+def _reason(ask: object, *arguments: object) -> str:
+    with pytest.raises(ServiceError) as refused:
+        ask(*arguments)  # type: ignore[operator]
+    return refused.value.reason
+
+
+def _sample(old: bytes, new: bytes, size: int = 64) -> tuple[bytes, bytes]:
+    scalars = ristretto255.random_scalars(size)
+    return (
+        ristretto255.multiply_each(scalars, old[: _SIZE * size]),
+        ristretto255.multiply_each(scalars, new[: _SIZE * size]),
+    )
+
+
+def _statement(replica: Replica, old: bytes, source: KeyName = _FIRST, target: KeyName = _SECOND) -> Statement:
+    new = replica.rekey(source, target, old)
+    return Statement(source, target, 100, 100, *_sample(old, new))
+
+
+def test_stored_pseudonyms_are_carried_over_and_meet_what_is_evaluated_anew(one: Replica) -> None:
+    old, linked = one.evaluate(), one.convert(_FIRST, elements=one.evaluate())
+    given.rotate(one.keys, _FIRST)
+    new = one.evaluate()
+    assert new != old
+    assert one.rekey(_FIRST, elements=old) == new
+    assert one.convert(_FIRST, elements=old) == one.convert(_SECOND, elements=new) == linked
+    assert _reason(one.evaluate, _FIRST) == "KEY_VERSION_INACTIVE"
+    assert _reason(one.rekey, _SECOND) == "KEY_VERSION_INACTIVE"
+    assert _reason(one.rekey, _FIRST, _FIRST) == "KEY_VERSION_INACTIVE"
+    assert _reason(one.rekey, _PRIMARY) == "KEY_VERSION_UNSPECIFIED"
+    assert _reason(one.rekey, _FIRST, replace(_SECOND, kind=Kind.ADDRESS)) == "KIND_MISMATCH"
+    assert _reason(one.rekey, _FIRST, _LINKAGE_FIRST) == "DOMAIN_MISMATCH"
+
+
+def test_nobody_rekeys_without_a_grant(one: Replica) -> None:
+    given.rotate(one.keys, _FIRST)
+    for caller, name in ((_LINKER, _FIRST), (_OTHER, _FIRST), (_SOURCE, _LINKAGE_FIRST)):
+        target = replace(name, version=0)
+        assert _reason(one.doors.rekey, caller, name, target, _ELEMENTS) == "GRANT_MISSING"
+
+
+def test_the_linkers_store_stands_under_a_retiring_version_until_it_is_switched(one: Replica) -> None:
+    before = one.convert(_FIRST)
+    second = given.rotate(one.keys, _LINKAGE_FIRST)
+    assert one.convert(_FIRST, _LINKAGE_FIRST) == before
+    after = one.convert(_FIRST)
+    assert after == one.convert(_FIRST, second) != before
+    assert one.doors.rekey(_LINKER, _LINKAGE_FIRST, _LINKAGE_PRIMARY, before).elements == after
+    given.apply(one.keys, Transition.DISABLE, _LINKAGE_FIRST)
+    assert _reason(one.convert, _FIRST, _LINKAGE_FIRST) == "KEY_VERSION_INACTIVE"
+
+
+def test_a_call_begun_before_activation_ends_under_its_version_and_no_new_one_does(one: Replica, two: Replica) -> None:
+    old, begun = one.evaluate(_FIRST), {_FIRST}
+    given.rotate(one.keys, _FIRST)
+    for replica in (one, two):
+        assert replica.evaluate(_FIRST, begun) == old
+        assert _reason(replica.evaluate, _FIRST, {_SECOND}) == "KEY_VERSION_INACTIVE"
+        assert _reason(replica.evaluate, _FIRST) == "KEY_VERSION_INACTIVE"
+    given.apply(one.keys, Transition.COMPROMISE, _FIRST)
+    for replica in (one, two):
+        assert _reason(replica.evaluate, _FIRST, begun) == "KEY_VERSION_INACTIVE"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [(Transition.DESTROY,), (Transition.DISABLE,), (Transition.COMPROMISE,), (Transition.DISABLE, Transition.DESTROY)],
+)
+def test_every_replica_obeys_at_once(one: Replica, two: Replica, steps: tuple[Transition, ...]) -> None:
+    given.rotate(one.keys, _FIRST)
+    assert two.convert(_FIRST) == one.convert(_FIRST)
+    for step in steps:
+        given.apply(one.keys, step, _FIRST, accept_loss=True)
+    for replica in (two, one):
+        assert _reason(replica.convert, _FIRST) == "KEY_VERSION_INACTIVE"
+        assert _reason(replica.rekey, _FIRST) == "KEY_VERSION_INACTIVE"
+        assert _reason(replica.evaluate, _FIRST, {_FIRST}) == "KEY_VERSION_INACTIVE"
+    assert two.keys.current()[1].usable(_FIRST) is None
+    assert two.evaluate() == one.evaluate()
+
+
+def test_a_key_destroyed_while_a_message_is_under_way_is_in_no_answer(
+    one: Replica, two: Replica, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given.rotate(one.keys, _FIRST)
+    multiply, destroyed = ristretto255.multiply, list[bool]()
+
+    def interrupted(*arguments: object) -> bytes:
+        result = multiply(*arguments)  # type: ignore[arg-type]
+        if not destroyed:
+            destroyed.append(True)
+            given.apply(two.keys, Transition.DESTROY, _FIRST, accept_loss=True)
+        return result
+
+    monkeypatch.setattr(doors_module.ristretto255, "multiply", interrupted)
+    assert _reason(one.convert, _FIRST) == "KEY_VERSION_INACTIVE"
+    told = [(e["outcome"], e["reason"]) for e in one.audit.entries() if e["rpc"].endswith("/Convert")]
+    assert told == [("refused", "KEY_VERSION_INACTIVE")]
+    with engine.connect() as connection:
+        assert not connection.execute(text("SELECT sum(elements) FROM budget_use")).scalar()
+
+
+def test_a_message_under_way_when_the_primary_changes_is_answered_under_the_new_one(
+    one: Replica, two: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    multiply, rotated = ristretto255.multiply, list[KeyName]()
+
+    def interrupted(*arguments: object) -> bytes:
+        result = multiply(*arguments)  # type: ignore[arg-type]
+        if not rotated:
+            rotated.append(given.rotate(two.keys, _FIRST))
+        return result
+
+    monkeypatch.setattr(doors_module.ristretto255, "multiply", interrupted)
+    answer = one.doors.evaluate(_SOURCE, _PRIMARY, Suite.SYNTHETIC.wire, _ELEMENTS)
+    assert answer.key == _SECOND
+    assert answer.elements == two.evaluate()
+
+
+def test_keys_that_never_come_to_rest_end_a_message(
+    one: Replica, two: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    multiply = ristretto255.multiply
+
+    def interrupted(*arguments: object) -> bytes:
+        name = KeyName(_DOMAIN, Kind.ADDRESS, 1)
+        with two.keys.change() as connection:
+            made = two.keys.create(connection, name.domain, name.kind)
+            two.keys.transition(connection, [made.name], Transition.COMPROMISE, datetime.now(UTC))
+        return multiply(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(doors_module.ristretto255, "multiply", interrupted)
+    with pytest.raises(UnavailableError) as refused:
+        one.evaluate()
+    assert refused.value.reason == "KEYS_CHANGING"
+
+
+def test_a_version_is_destroyed_when_every_holder_has_attested(one: Replica, two: Replica) -> None:
+    old = one.evaluate()
+    given.rotate(one.keys, _FIRST)
+    assert _reason(given.apply, one.keys, Transition.DESTROY, _FIRST) == "HOLDERS_NOT_DONE"
+    assert one.rotations.attest(_SOURCE, _statement(one, old)) == 64
+    assert _reason(given.apply, one.keys, Transition.DESTROY, _FIRST) == "HOLDERS_NOT_DONE"
+    linked = one.convert(_FIRST, elements=old)
+    passed_on = Statement(_FIRST, _LINKAGE_FIRST, 100, 100, *_sample(old, linked))
+    assert two.rotations.attest(_LINKER, passed_on) == 64
+    (rotation,) = one.rotations.visible_to(_DPO)
+    assert (rotation.source, rotation.target, rotation.state) == (_FIRST, _SECOND, KeyState.RETIRING)
+    assert [(h.holder, h.held, h.converted, h.sample_size) for h in rotation.holders] == [
+        (_FAMILIE, 100, 100, 64),
+        (_DOMAIN, 100, 100, 64),
+    ]
+    assert rotation.last_used_at is not None
+    given.apply(two.keys, Transition.DESTROY, _FIRST)
+    (rotation,) = one.rotations.visible_to(_DPO)
+    assert rotation.state is KeyState.DESTROYED
+    assert rotation.destroyed_at
+    assert all(holder.attested_at for holder in rotation.holders)
+    proofs = [e["evidence"] for e in one.audit.entries() if e["rpc"] == "key.attest"]
+    assert proofs[0] == (
+        '{"converted":100,"held":100,"holder":"source/prisme","sample_size":64,'
+        '"to":{"domain":"source/prisme","version":2}}'
+    )
+
+
+def test_a_holder_that_uses_the_version_after_it_attested_attests_again(one: Replica) -> None:
+    old = one.evaluate()
+    given.rotate(one.keys, _FIRST)
+    one.rotations.attest(_SOURCE, _statement(one, old))
+    one.rotations.attest(_LINKER, Statement(_FIRST, None, 0, 0))
+    one.convert(_FIRST)
+    assert _reason(given.apply, one.keys, Transition.DESTROY, _FIRST) == "HOLDERS_NOT_DONE"
+    one.rotations.attest(_LINKER, Statement(_FIRST, _LINKAGE_FIRST, 0, 0))
+    one.rekey(_FIRST)
+    assert _reason(given.apply, one.keys, Transition.DESTROY, _FIRST) == "HOLDERS_NOT_DONE"
+    one.rotations.attest(_SOURCE, _statement(one, old))
+    given.apply(one.keys, Transition.DESTROY, _FIRST)
+
+
+def test_accepting_the_loss_keeps_who_had_not_attested(one: Replica) -> None:
+    given.rotate(one.keys, _FIRST)
+    given.apply(one.keys, Transition.DESTROY, _FIRST, accept_loss=True)
+    (rotation,) = one.rotations.visible_to(_DPO)
+    assert [(holder.holder, holder.attested_at) for holder in rotation.holders] == [(_FAMILIE, None), (_DOMAIN, None)]
+
+
+def test_what_a_holder_states_must_be_so(one: Replica) -> None:
+    old = one.evaluate()
+    given.rotate(one.keys, _FIRST)
+    good = _statement(one, old)
+    other = ristretto255.multiply(ristretto255.random_scalars(1), good.sample_to)
+    refused = {
+        "REKEYING_INCOMPLETE": replace(good, converted=99),
+        "SAMPLE_MISMATCH": replace(good, sample_to=other),
+        "ELEMENT_INVALID": replace(good, sample_from=bytes(_SIZE) + good.sample_from[_SIZE:]),
+        "KEY_VERSION_UNSPECIFIED": replace(good, target=_PRIMARY),
+        "KIND_MISMATCH": replace(good, target=replace(_SECOND, kind=Kind.ADDRESS)),
+        "KEY_VERSION_UNKNOWN": replace(good, target=replace(_SECOND, version=3)),
+        "KEY_VERSION_INACTIVE": replace(good, source=_SECOND, target=_FIRST),
+        "GRANT_MISSING": replace(good, target=_LINKAGE_FIRST),
+        "HOLDER_UNKNOWN": replace(good, source=KeyName("source/dubu", Kind.CPR, 1)),
+    }
+    malformed = (
+        replace(good, sample_to=good.sample_to[:-_SIZE]),
+        replace(good, sample_from=good.sample_from[:-1], sample_to=good.sample_to[:-1]),
+        replace(good, sample_from=good.sample_from[:-_SIZE], sample_to=good.sample_to[:-_SIZE]),
+        replace(good, held=63, converted=63),
+        replace(good, target=None),
+    )
+    for reason, statement in refused.items():
+        assert _reason(one.rotations.attest, _SOURCE, statement) == reason
+    for statement in malformed:
+        assert _reason(one.rotations.attest, _SOURCE, statement) == "ATTESTATION_INVALID"
+    swapped = good.sample_to[_SIZE : 2 * _SIZE] + good.sample_to[:_SIZE] + good.sample_to[2 * _SIZE :]
+    assert _reason(one.rotations.attest, _SOURCE, replace(good, sample_to=swapped)) == "SAMPLE_MISMATCH"
+    assert _reason(one.rotations.attest, _OTHER, good) == "HOLDER_UNKNOWN"
+    assert _reason(one.rotations.attest, _DPO, good) == "HOLDER_UNKNOWN"
+    (rotation,) = one.rotations.visible_to(_DPO)
+    assert all(holder.attested_at is None for holder in rotation.holders)
+
+
+def test_only_a_version_that_was_replaced_is_attested(one: Replica) -> None:
+    nothing = Statement(_FIRST, None, 0, 0)
+    assert _reason(one.rotations.attest, _SOURCE, nothing) == "KEY_VERSION_INACTIVE"
+    assert _reason(one.rotations.attest, _SOURCE, replace(nothing, target=_LINKAGE_FIRST)) == "GRANT_MISSING"
+    assert _reason(one.rotations.attest, _LINKER, replace(nothing, target=_LINKAGE_FIRST)) == "KEY_VERSION_INACTIVE"
+    assert _reason(one.rotations.attest, _SOURCE, replace(nothing, source=_SECOND)) == "KEY_VERSION_UNKNOWN"
+    given.apply(one.keys, Transition.COMPROMISE, _FIRST)
+    assert _reason(one.rotations.attest, _SOURCE, nothing) == "KEY_VERSION_INACTIVE"  # it has no successor yet
+    given.rotate(one.keys, _FIRST)
+    assert one.rotations.attest(_SOURCE, nothing) == 0
+    given.apply(one.keys, Transition.DESTROY, _FIRST, accept_loss=True)
+    assert _reason(one.rotations.attest, _LINKER, nothing) == "KEY_VERSION_INACTIVE"
+
+
+def test_who_sees_which_keys_and_rotations(one: Replica, engine: Engine) -> None:
+    given.rotate(one.keys, _FIRST)
+    given.rotate(one.keys, KeyName("source/dubu", Kind.CPR, 1))
+    inventory = KeyInventory(engine, POLICY, one.keys)
+
+    def seen(caller: Caller, domain: str = "") -> set[tuple[str, int]]:
+        return {(k.version.name.domain, k.version.name.version) for k in inventory.visible_to(caller, domain).keys}
+
+    own = {(_DOMAIN, 1), (_DOMAIN, 2)}
+    assert seen(_SOURCE) == own
+    assert seen(_SOURCE, _LINKAGE) == set()
+    assert seen(_LINKER) == own | {(_LINKAGE, 1)}
+    assert seen(_DPO) == own | {(_LINKAGE, 1), ("source/dubu", 1), ("source/dubu", 2)}
+    assert seen(_DPO, _LINKAGE) == {(_LINKAGE, 1)}
+    assert inventory.visible_to(_DPO).generation == 5
+    assert {r.source.domain for r in one.rotations.visible_to(_DPO)} == {_DOMAIN, "source/dubu"}
+    assert {r.source.domain for r in one.rotations.visible_to(_LINKER)} == {_DOMAIN}
+    assert one.rotations.visible_to(_OTHER) == []
+    ages = {k.version.state: (k.rotate_before, k.version.activated_at) for k in inventory.visible_to(_SOURCE).keys}
+    assert ages[KeyState.RETIRING][0] is None
+    wanted, activated = ages[KeyState.ACTIVE]
+    assert wanted
+    assert activated
+    assert (wanted - activated).days == 365
+
+
+def test_refusals_of_the_lifecycle_say_what_to_do(one: Replica) -> None:
+    third = given.rotate(one.keys, _FIRST)
+    with pytest.raises(PreconditionError, match="finish its rotation") as refused:
+        given.rotate(one.keys, third)
+    assert refused.value.reason == "ROTATION_UNFINISHED"
+    with pytest.raises(PreconditionError, match="linker/familie, source/prisme did not attest"):
+        given.apply(one.keys, Transition.DESTROY, _FIRST)
+    with pytest.raises(InvalidError), one.keys.change() as connection:
+        one.keys.create(connection, "source/nobody", Kind.CPR)
+    with pytest.raises(DeniedError):
+        one.doors.rekey(_OTHER, _FIRST, _PRIMARY, _ELEMENTS)
