@@ -26,6 +26,7 @@ from linker.settings import LinkerSettings
 from pseudonymizer.settings import PseudonymizerSettings
 from servicekit.settings import ServerSettings
 from tools.data_dictionary import dictionary_da, dictionary_en
+from tools.key_lifecycle import key_lifecycle
 from tools.markdown import NOTE, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -165,6 +166,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "rpc.md": rpcs,
     "access.md": access,
     "settings.md": settings,
+    "key-lifecycle.md": key_lifecycle,
 }
 
 
