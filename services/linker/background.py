@@ -3,7 +3,8 @@
 1. A job that stops before its end is INTERRUPTED with a reason when it can go on later, and
    FAILED when it would fail again.
 2. Progress stands in the database; watchers are woken by it.
-3. The work, the pseudonymizer's part included, is in the trace of the call that started it.
+3. The work, the pseudonymizer's part included, is in the trace of the call that started it, and what it
+   writes to the log is that caller's.
 
 It does not know what the jobs do, nor their tables.
 """
@@ -14,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
@@ -77,7 +79,10 @@ class Background:
     def start(self, job_id: str, work: Callable[[Report], None]) -> None:
         """Do the work of a job in a thread. It writes its own success; how it ends otherwise is written here."""
         self._worker = threading.Thread(
-            target=self._traced, args=(context.get_current(), job_id, work), name=self._name, daemon=True
+            target=copy_context().run,
+            args=(self._traced, context.get_current(), job_id, work),
+            name=self._name,
+            daemon=True,
         )
         self._worker.start()
 

@@ -49,6 +49,7 @@ from linker.tables.spending import family_spending
 from linker.tables.target_groups import TargetGroupError
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.errors import PreconditionError
+from servicekit.identity import caller_uri, request_id
 
 _log = structlog.get_logger(__name__)
 
@@ -98,10 +99,11 @@ class LinkagePipeline:
             self.audit.append(
                 AuditEntry(
                     rpc="linkage run",
-                    caller="",
+                    caller=caller_uri(),  # who started or resumed it
                     outcome="ok",
                     subject=f"release/{release.release_id}" if release.release_id else "",
                     count=len(release.tables),
+                    request_id=request_id(),
                 ),
                 connection,
             )

@@ -24,6 +24,7 @@ from linker.store.state import RunState, now
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 from servicekit.errors import FieldViolation, InvalidError, NotFoundError, PreconditionError
+from servicekit.identity import caller_uri
 
 Work = Callable[[str, Report], None]
 """Called with the rekeying's id; what it raises interrupts or fails the rekeying."""
@@ -81,7 +82,8 @@ class Rekeyings:
                     again = {"state": RunState.RUNNING, "reason": "", "message": "", "done": 0, "total": 0}
                     rekeyings.change(connection, rekeying_id, **again, stage=Stage.CONVERSION)
                 event = "rekeying started" if known is None else "rekeying resumed"
-                self._audit.append(AuditEntry(event, "", "ok", subject=f"rekeying/{rekeying_id}"), connection)
+                entry = AuditEntry(event, caller_uri(), "ok", subject=f"rekeying/{rekeying_id}")
+                self._audit.append(entry, connection)
             self._background.start(rekeying_id, lambda report: self._do(rekeying_id, report))
         return self.get(rekeying_id)
 

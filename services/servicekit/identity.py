@@ -96,6 +96,12 @@ def current_caller() -> Caller:
     return call.caller
 
 
+def caller_uri() -> str:
+    """Return the URI of who made the current RPC, for entries beside the RPC's own; "" outside of one."""
+    call = CURRENT.get(None)
+    return call.caller.uri if call and call.caller else ""
+
+
 def current_limits() -> Mapping[str, Any]:
     """Return the limits of the access rule that admitted the current RPC; empty when it has none."""
     call = CURRENT.get(None)

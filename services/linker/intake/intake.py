@@ -53,6 +53,7 @@ from servicekit.errors import (
     ServiceError,
     UnavailableError,
 )
+from servicekit.identity import caller_uri, request_id
 
 if TYPE_CHECKING:
     from linker.store.snapshots import Change
@@ -346,7 +347,8 @@ class Intake:
 
     def _record(self, event: str, source: str, header: Header, connection: sa.Connection) -> None:
         subject = f"{source}/{header.dataset}/{header.period}/{header.delivery_id}"
-        self._audit.append(AuditEntry(event, "", "ok", subject=subject, count=header.rows), connection)
+        entry = AuditEntry(event, caller_uri(), "ok", subject=subject, count=header.rows, request_id=request_id())
+        self._audit.append(entry, connection)
 
     def _refuse(self, key: DeliveryKey) -> None:
         self._staging.drop(key)
