@@ -22,8 +22,10 @@ from linker.store.memory import MemoryTables
 from linker.store.snapshots import Snapshots
 from linker.store.state import DeliveryState
 from linker.store.tables import DeliveryKey, quarantine
+from servicekit.audit import AuditLog
 from servicekit.database import read
 from servicekit.errors import ServiceError
+from servicekit.identity import CURRENT, Call, Caller, Role
 from tests.unit import linker_fixtures as given
 
 PRISME = frozenset({"postings", "spells", "catalogue"})
@@ -224,9 +226,24 @@ def test_a_source_sees_only_its_own_deliveries(intake: Intake) -> None:
             attempt()
         assert error.value.reason == "DELIVERY_UNKNOWN"
     assert intake.page("ky", dataset=None, limit=10, before=None) == []
+    assert intake.page("ky", dataset=None, limit=10, before=None, delivery_id=mine) == []
+    [found] = intake.page("prisme", dataset=None, limit=10, before=None, delivery_id=mine)
+    assert found.delivery.header.delivery_id == mine
     # The same id from another source is another delivery, and says nothing about the first.
     theirs = given.delivery("postings", given.postings("z", source="ky"), source="ky", delivery_id=mine)
     assert intake.deliver("ky", PRISME, iter(theirs)).delivery.source == "ky"
+
+
+def test_entries_of_a_delivery_name_who_delivered_and_the_call(store: Snapshots, intake: Intake) -> None:
+    caller = Caller("spiffe://kinlink.test/source/prisme", Role.SOURCE, "prisme")
+    told = CURRENT.set(Call("Deliver", "a-request", caller=caller))
+    try:
+        receipt = intake.deliver("prisme", PRISME, iter(postings()))
+        intake.withdraw("prisme", receipt.delivery.header.delivery_id)
+    finally:
+        CURRENT.reset(told)
+    entries = [(e["rpc"], e["caller"], e["request_id"]) for e in AuditLog(store.engine).entries()]
+    assert entries == [(what, caller.uri, "a-request") for what in ("delivery accepted", "delivery withdrawn")]
 
 
 def test_page_lists_newest_first_without_gaps_or_repeats(intake: Intake) -> None:

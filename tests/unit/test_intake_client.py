@@ -53,10 +53,12 @@ class FakeIntake(IntakeServiceServicer):  # type: ignore[misc]
         context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
         raise AssertionError
 
-    def GetDelivery(self, request: pb.GetDeliveryRequest, context: grpc.ServicerContext) -> pb.GetDeliveryResponse:
-        if request.delivery_id not in self.states:
-            context.abort(grpc.StatusCode.NOT_FOUND, "unknown")
-        return pb.GetDeliveryResponse(delivery=self.delivery(request.delivery_id))
+    def ListDeliveries(
+        self, request: pb.ListDeliveriesRequest, context: grpc.ServicerContext
+    ) -> pb.ListDeliveriesResponse:
+        assert request.delivery_id
+        found = [request.delivery_id] if request.delivery_id in self.states else []
+        return pb.ListDeliveriesResponse(deliveries=map(self.delivery, found))
 
     def delivery(self, delivery_id: str) -> pb.Delivery:
         return pb.Delivery(

@@ -18,6 +18,7 @@ from linker.store import runs as rows
 from linker.store.runs import Run, Stage
 from linker.store.state import RunState
 from servicekit.errors import PreconditionError, ServiceError
+from servicekit.identity import CURRENT, Call, Caller, Role, caller_uri
 from tests.unit import linker_fixtures as given
 
 Work = Callable[[Report], None]
@@ -75,6 +76,19 @@ def request_id() -> str:
 
 def ended(runs: Runs, run: Run) -> Run:
     return list(runs.watch(run.run_id))[-1]
+
+
+def test_what_a_run_does_is_its_starters(engine: sa.Engine) -> None:
+    seen: list[str] = []
+    runs = Runs(engine, ScriptedPipeline(lambda _: seen.append(caller_uri())))
+    caller = Caller("spiffe://kinlink.test/operator/drift", Role.OPERATOR, "drift")
+    told = CURRENT.set(Call("StartRun", "a-request", caller=caller))
+    try:
+        run = runs.start(request_id(), "2015-01-01", 0)
+    finally:
+        CURRENT.reset(told)
+    ended(runs, run)
+    assert seen == [caller.uri]
 
 
 def test_a_run_succeeds_with_its_result_and_commits_once(engine: sa.Engine) -> None:

@@ -72,7 +72,9 @@ class IntakeApi(IntakeServiceServicer):
         if request.dataset and dataset is None:
             raise _invalid("dataset", "expected a dataset of the data dictionary, or none")
         before = _position(request.page_token) if request.page_token else None
-        found = self._intake.page(current_caller().name, dataset=dataset, limit=limit + 1, before=before)
+        found = self._intake.page(
+            current_caller().name, dataset=dataset, limit=limit + 1, before=before, delivery_id=request.delivery_id
+        )
         page = found[:limit]
         more = len(found) > limit
         return pb.ListDeliveriesResponse(

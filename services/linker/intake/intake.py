@@ -176,11 +176,22 @@ class Intake:
         return self._receipt(delivery)
 
     def page(
-        self, source: str, *, dataset: str | None, limit: int, before: tuple[datetime, str] | None
+        self,
+        source: str,
+        *,
+        dataset: str | None,
+        limit: int,
+        before: tuple[datetime, str] | None,
+        delivery_id: str = "",
     ) -> Sequence[Receipt]:
-        """Return up to `limit` of the source's deliveries, newest first, after the position `before`."""
+        """Return up to `limit` of the source's deliveries, newest first, after the position `before`.
+
+        With a `delivery_id` that one, or none.
+        """
         with read(self._store.engine) as connection:
-            found = deliveries.page(connection, source, dataset=dataset, limit=limit, before=before)
+            found = deliveries.page(
+                connection, source, dataset=dataset, limit=limit, before=before, delivery_id=delivery_id
+            )
         return [self._receipt(delivery) for delivery in found]
 
     def withdraw(self, source: str, delivery_id: str) -> Receipt:

@@ -86,10 +86,18 @@ def accepted_in_slot(connection: sa.Connection, source: str, dataset: str, perio
 
 
 def page(
-    connection: sa.Connection, source: str, *, dataset: str | None, limit: int, before: tuple[datetime, str] | None
+    connection: sa.Connection,
+    source: str,
+    *,
+    dataset: str | None,
+    limit: int,
+    before: tuple[datetime, str] | None,
+    delivery_id: str = "",
 ) -> Sequence[Delivery]:
-    """Return the source's deliveries, newest header first, after the position `before`."""
+    """Return the source's deliveries, newest header first, after the position `before`; with an id, that one."""
     query = sa.select(DELIVERIES).where(DELIVERIES.c.source == source)
+    if delivery_id:
+        query = query.where(DELIVERIES.c.delivery_id == delivery_id)
     if dataset is not None:
         query = query.where(DELIVERIES.c.dataset == dataset)
     if before is not None:

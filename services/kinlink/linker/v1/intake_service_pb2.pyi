@@ -397,22 +397,26 @@ class ListDeliveriesRequest(_message.Message):
     DATASET_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
     dataset: Global___Dataset.ValueType
     """Only this dataset. Unspecified means all."""
     page_size: _builtins.int
     """At most this many. 0 means 100; at most 1000."""
     page_token: _builtins.str
     """From an earlier answer. Empty means the first page."""
+    delivery_id: _builtins.str
+    """Only the delivery with this id: to ask whether there is one. Empty means all."""
     def __init__(
         self,
         *,
         dataset: Global___Dataset.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        delivery_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "delivery_id", b"delivery_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
