@@ -88,14 +88,15 @@ def denials(inside: Iterable[Entry]) -> list[Denial]:
     groups: dict[tuple[str, str, str, str, str], list[Entry]] = defaultdict(list)
     for entry in inside:
         if entry.outcome != "ok":
-            groups[entry.service, entry.caller, entry.method, entry.outcome, entry.reason].append(entry)
+            caller = entry.caller if meaning(entry.reason).ask else ""
+            groups[entry.service, caller, entry.method, entry.outcome, entry.reason].append(entry)
     rows = []
-    for (service, caller, method, outcome, reason), found in groups.items():
+    for (service, _, method, outcome, reason), found in groups.items():
         said = meaning(reason)
         rows.append(
             Denial(
                 service=service,
-                caller=caller,
+                callers=sorted({entry.caller for entry in found}),
                 method=method,
                 outcome=outcome,
                 reason=reason,
@@ -105,7 +106,7 @@ def denials(inside: Iterable[Entry]) -> list[Denial]:
                 ask=said.ask,
             )
         )
-    return sorted(rows, key=lambda row: (not row.ask, -row.times, row.reason, row.caller, row.method))
+    return sorted(rows, key=lambda row: (not row.ask, -row.times, row.reason, row.callers, row.method))
 
 
 def delivery(entry: Entry) -> Delivery:

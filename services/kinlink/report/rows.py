@@ -103,10 +103,10 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """Calls of one caller that were refused or failed for one reason."""
+    """Calls that were refused or failed for one reason: of one caller where that wants an explanation, else of all."""
 
     service: str
-    caller: str
+    callers: Sequence[str]  # "" when nobody was authenticated, or the service itself failed
     method: str
     outcome: str
     reason: str

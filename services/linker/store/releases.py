@@ -4,8 +4,8 @@
    A second live table for the same id and period is refused by the key itself.
 2. `content` is the canonical JSON that the digest covers. It is checked on reading: a row
    that was tampered with is not served.
-3. No row and no field here stands for one family. `audit` is internal: of it, `records` gives the
-   counts of cells, to those who oversee releases, never its levels or which cells.
+3. No row and no field here stands for one family. `audit` is internal: of it, `records` gives one
+   count, to those who oversee releases; its other counts are of the cells that every reader sees.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from linker.disclosure.release import Release, ReleasedTable, canonical
+from linker.disclosure.release import CellStatus, Release, ReleasedTable, canonical
 from linker.store.state import METADATA, Instant, now
 from servicekit.database import read
 from servicekit.errors import ConflictError
@@ -181,12 +181,12 @@ def _table(row: sa.Row[tuple[object, ...]]) -> ReleasedTable:
 
 
 def _record(row: sa.Row[tuple[object, ...]]) -> ReleaseRecord:
-    counts = json.loads(row.audit).get(row.table_id, {})
+    table = _table(row)
     return ReleaseRecord(
-        live=LiveTable(_table(row), row.created_at),
+        live=LiveTable(table, row.created_at),
         policy_digest=row.policy_digest,
         outcome=json.loads(row.outcomes).get(row.table_id, ""),
-        cells=counts.get("cells", 0),
-        withheld=counts.get("withheld", 0),
-        unsafe_at_finest=counts.get("unsafe_at_finest", 0),
+        cells=len(table.cells),
+        withheld=sum(cell.status is CellStatus.SUPPRESSED for cell in table.cells),
+        unsafe_at_finest=json.loads(row.audit).get(row.table_id, {}).get("unsafe_at_finest", 0),
     )
