@@ -201,6 +201,7 @@ NEXT: dict[str, str] = {
     "SIGNATURE_INVALID": "Check approval_key in kinlink.toml: it must be the one enrolled for this certificate.",
     "SIGNER_CONFLICT": "See `kinlink approvals people`.",
     "SIGNER_NOT_CALLER": "Sign and send with one and the same person's key and certificate.",
+    "SIGNER_NOT_CUSTODIAN": "Ask a custodian to propose it.",
     "SIGNER_UNKNOWN": "See `kinlink approvals people`; a custodian proposes to enrol a person.",
     "STORE_IN_USE": "",
     "STORAGE_LOW": "Tell the service's operator, and deliver again when there is room.",

@@ -61,7 +61,7 @@ class DualControl:
 
         Raises:
             InvalidError: CHANGE_INVALID, REASON_IDENTIFIER, CHANGE_FOR_OTHER_LOG.
-            DeniedError: SIGNER_NOT_CALLER, SIGNER_UNKNOWN, SIGNATURE_INVALID.
+            DeniedError: SIGNER_NOT_CALLER, SIGNER_UNKNOWN, SIGNATURE_INVALID, SIGNER_NOT_CUSTODIAN.
             PreconditionError: CHANGE_REPLAYED, CHANGE_EXPIRED, CHANGE_NOT_YET, or what makes it impossible now.
         """
         change = _parsed(caller, document)
@@ -72,6 +72,8 @@ class DualControl:
                 message = f"the document is for another log; this one is {self._origin}"
                 raise InvalidError(message, "CHANGE_FOR_OTHER_LOG")
             self._check_signature(connection, caller, Verb.PROPOSE, document, signature)
+            if caller.role not in map(str, RULES[change.action].proposers):  # the access table says so too
+                raise DeniedError("a reviewer approves, and proposes nothing", "SIGNER_NOT_CUSTODIAN")
             stored = changes.find(connection, change.change_id, self._now())
             used = stored and (stored.state is ChangeState.APPLIED or stored.document != document)
             if used or changes.is_forgotten(connection, change.change_id):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
@@ -205,3 +206,11 @@ def test_a_change_applied_by_two_takes_effect_once(replicas: list[Replica]) -> N
         versions, keyset = replica.store.current()
         assert [version.state.value for version in versions] == ["retiring", "active"]
         assert keyset.for_evaluation(KeyName(_DOMAIN, Kind.CPR, 0)).name.version == 2
+
+
+def test_a_reviewer_proposes_nothing_even_past_the_access_table(replicas: list[Replica]) -> None:
+    change = replace(_change(), action=Action.COMPROMISE, proposer="reviewer/r")
+    with pytest.raises(ServiceError) as refused:
+        _propose(replicas[0], change)
+    assert refused.value.reason == "SIGNER_NOT_CUSTODIAN"
+    assert replicas[0].control.changes() == []
