@@ -10,7 +10,7 @@ BIN := .venv/bin
 PY := PYTHONPATH=services:. $(BIN)/python
 SOURCES := services tests bench examples tools
 
-.PHONY: help demo services test test-slow check fix proto docs bench-evaluate bench-families clean
+.PHONY: help demo services test test-slow check fix proto docs bench-evaluate bench-families bench-rekey clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -52,6 +52,9 @@ bench-evaluate: .venv/ready ## Service and client throughput against raw libsodi
 
 bench-families: .venv/ready ## Families and spending against hand-written DuckDB SQL, city scale.
 	@$(PY) -m bench.families
+
+bench-rekey: .venv/ready ## 700,000 stored pseudonyms to the next key version, against raw libsodium.
+	@$(PY) -m bench.rekey
 
 clean: ## Remove what the targets above made.
 	rm -rf .venv .tools .demo demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
