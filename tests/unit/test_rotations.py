@@ -14,70 +14,32 @@ from sqlalchemy import Engine, text
 from kinlink import ristretto255
 from kinlink.pseudonyms import Kind, Suite
 from pseudonymizer import doors as doors_module
-from pseudonymizer.doors import Doors
 from pseudonymizer.inventory import KeyInventory
 from pseudonymizer.keyset import KeyName
-from pseudonymizer.ledger import Ledger
 from pseudonymizer.lifecycle import KeyState, Transition
-from pseudonymizer.policy import Policy
-from pseudonymizer.rotations import Rotations, Statement
-from servicekit.audit import AuditLog
+from pseudonymizer.rotations import Statement
 from servicekit.errors import DeniedError, InvalidError, PreconditionError, ServiceError, UnavailableError
-from servicekit.identity import Caller, Role
+from servicekit.identity import Caller
 from tests.unit import key_fixtures as given
-
-_DOMAIN, _LINKAGE, _FAMILIE = "source/prisme", "linkage/familie", "linker/familie"
-_SOURCE = Caller(f"spiffe://kinlink.test/{_DOMAIN}", Role.SOURCE, "prisme")
-_LINKER = Caller(f"spiffe://kinlink.test/{_FAMILIE}", Role.LINKER, "familie")
-_DPO = Caller("spiffe://kinlink.test/dpo/dpo", Role.DPO, "dpo")
-_OTHER = Caller("spiffe://kinlink.test/source/dubu", Role.SOURCE, "dubu")
-_OPERATIONS = ((_DOMAIN, "evaluate", _DOMAIN), (_DOMAIN, "rekey", _DOMAIN), (_FAMILIE, "rekey", _LINKAGE))
-POLICY = Policy.model_validate(
-    {
-        "suites": ["synthetic"],
-        "domain": [
-            {"name": _DOMAIN, "kinds": ["cpr", "address"]},
-            {"name": _LINKAGE, "kinds": ["cpr"]},
-            {"name": "source/dubu", "kinds": ["cpr"]},
-        ],
-        "grant": [
-            *(
-                {"name": f"{caller} {operation}", "caller": caller, "operation": operation, "domain": domain}
-                | {"kinds": ["cpr"]}
-                for caller, operation, domain in _OPERATIONS
-            ),
-            {"name": "convert", "caller": _FAMILIE, "operation": "convert", "from": [_DOMAIN], "to": _LINKAGE}
-            | {"kinds": ["cpr"]},
-        ],
-        "budget": [{"caller": c, "per_day": 10**6, "per_year": 10**6} for c in (_DOMAIN, _FAMILIE)],
-        "rotation": {"rotate_after_days": 365, "backups_kept_days": 30},
-    }
+from tests.unit.key_fixtures import (
+    DOMAIN,
+    DPO,
+    ELEMENTS,
+    FAMILIE,
+    FIRST,
+    LINKAGE,
+    LINKAGE_FIRST,
+    LINKAGE_PRIMARY,
+    LINKER,
+    OTHER,
+    POLICY,
+    PRIMARY,
+    SECOND,
+    SOURCE,
+    Replica,
 )
-_FIRST, _SECOND, _PRIMARY = (KeyName(_DOMAIN, Kind.CPR, version) for version in (1, 2, 0))
-_LINKAGE_FIRST, _LINKAGE_PRIMARY = (KeyName(_LINKAGE, Kind.CPR, version) for version in (1, 0))
+
 _SIZE = ristretto255.SIZE
-_ELEMENTS = ristretto255.hash_to_group([b"%d" % number for number in range(100)], b"test")
-
-
-class Replica:
-    """One of several processes on a database."""
-
-    def __init__(self, engine: Engine, pool: ThreadPoolExecutor) -> None:
-        self.keys = given.keystore(engine, POLICY)
-        self.audit = AuditLog(engine)
-        self.doors = Doors(
-            POLICY, self.keys, Ledger(engine, self.audit, lambda: datetime.now(UTC).date()), pool, max_elements=1000
-        )
-        self.rotations = Rotations(engine, POLICY, self.keys, self.audit, pool)
-
-    def evaluate(self, name: KeyName = _PRIMARY, begun: set[KeyName] | None = None) -> bytes:
-        return self.doors.evaluate(_SOURCE, name, Suite.SYNTHETIC.wire, _ELEMENTS, begun or ()).elements
-
-    def convert(self, source: KeyName, target: KeyName = _LINKAGE_PRIMARY, elements: bytes = _ELEMENTS) -> bytes:
-        return self.doors.convert(_LINKER, source, target, elements).elements
-
-    def rekey(self, source: KeyName, target: KeyName = _PRIMARY, elements: bytes = _ELEMENTS) -> bytes:
-        return self.doors.rekey(_SOURCE, source, target, elements).elements
 
 
 @pytest.fixture
@@ -117,54 +79,54 @@ def _sample(old: bytes, new: bytes, size: int = 64) -> tuple[bytes, bytes]:
     )
 
 
-def _statement(replica: Replica, old: bytes, source: KeyName = _FIRST, target: KeyName = _SECOND) -> Statement:
+def _statement(replica: Replica, old: bytes, source: KeyName = FIRST, target: KeyName = SECOND) -> Statement:
     new = replica.rekey(source, target, old)
     return Statement(source, target, 100, 100, *_sample(old, new))
 
 
 def test_stored_pseudonyms_are_carried_over_and_meet_what_is_evaluated_anew(one: Replica) -> None:
-    old, linked = one.evaluate(), one.convert(_FIRST, elements=one.evaluate())
-    given.rotate(one.keys, _FIRST)
+    old, linked = one.evaluate(), one.convert(FIRST, elements=one.evaluate())
+    given.rotate(one.keys, FIRST)
     new = one.evaluate()
     assert new != old
-    assert one.rekey(_FIRST, elements=old) == new
-    assert one.convert(_FIRST, elements=old) == one.convert(_SECOND, elements=new) == linked
-    assert _reason(one.evaluate, _FIRST) == "KEY_VERSION_INACTIVE"
-    assert _reason(one.rekey, _SECOND) == "KEY_VERSION_INACTIVE"
-    assert _reason(one.rekey, _FIRST, _FIRST) == "KEY_VERSION_INACTIVE"
-    assert _reason(one.rekey, _PRIMARY) == "KEY_VERSION_UNSPECIFIED"
-    assert _reason(one.rekey, _FIRST, replace(_SECOND, kind=Kind.ADDRESS)) == "KIND_MISMATCH"
-    assert _reason(one.rekey, _FIRST, _LINKAGE_FIRST) == "DOMAIN_MISMATCH"
+    assert one.rekey(FIRST, elements=old) == new
+    assert one.convert(FIRST, elements=old) == one.convert(SECOND, elements=new) == linked
+    assert _reason(one.evaluate, FIRST) == "KEY_VERSION_INACTIVE"
+    assert _reason(one.rekey, SECOND) == "KEY_VERSION_INACTIVE"
+    assert _reason(one.rekey, FIRST, FIRST) == "KEY_VERSION_INACTIVE"
+    assert _reason(one.rekey, PRIMARY) == "KEY_VERSION_UNSPECIFIED"
+    assert _reason(one.rekey, FIRST, replace(SECOND, kind=Kind.ADDRESS)) == "KIND_MISMATCH"
+    assert _reason(one.rekey, FIRST, LINKAGE_FIRST) == "DOMAIN_MISMATCH"
 
 
 def test_nobody_rekeys_without_a_grant(one: Replica) -> None:
-    given.rotate(one.keys, _FIRST)
-    for caller, name in ((_LINKER, _FIRST), (_OTHER, _FIRST), (_SOURCE, _LINKAGE_FIRST)):
+    given.rotate(one.keys, FIRST)
+    for caller, name in ((LINKER, FIRST), (OTHER, FIRST), (SOURCE, LINKAGE_FIRST)):
         target = replace(name, version=0)
-        assert _reason(one.doors.rekey, caller, name, target, _ELEMENTS) == "GRANT_MISSING"
+        assert _reason(one.doors.rekey, caller, name, target, ELEMENTS) == "GRANT_MISSING"
 
 
 def test_the_linkers_store_stands_under_a_retiring_version_until_it_is_switched(one: Replica) -> None:
-    before = one.convert(_FIRST)
-    second = given.rotate(one.keys, _LINKAGE_FIRST)
-    assert one.convert(_FIRST, _LINKAGE_FIRST) == before
-    after = one.convert(_FIRST)
-    assert after == one.convert(_FIRST, second) != before
-    assert one.doors.rekey(_LINKER, _LINKAGE_FIRST, _LINKAGE_PRIMARY, before).elements == after
-    given.apply(one.keys, Transition.DISABLE, _LINKAGE_FIRST)
-    assert _reason(one.convert, _FIRST, _LINKAGE_FIRST) == "KEY_VERSION_INACTIVE"
+    before = one.convert(FIRST)
+    second = given.rotate(one.keys, LINKAGE_FIRST)
+    assert one.convert(FIRST, LINKAGE_FIRST) == before
+    after = one.convert(FIRST)
+    assert after == one.convert(FIRST, second) != before
+    assert one.doors.rekey(LINKER, LINKAGE_FIRST, LINKAGE_PRIMARY, before).elements == after
+    given.apply(one.keys, Transition.DISABLE, LINKAGE_FIRST)
+    assert _reason(one.convert, FIRST, LINKAGE_FIRST) == "KEY_VERSION_INACTIVE"
 
 
 def test_a_call_begun_before_activation_ends_under_its_version_and_no_new_one_does(one: Replica, two: Replica) -> None:
-    old, begun = one.evaluate(_FIRST), {_FIRST}
-    given.rotate(one.keys, _FIRST)
+    old, begun = one.evaluate(FIRST), {FIRST}
+    given.rotate(one.keys, FIRST)
     for replica in (one, two):
-        assert replica.evaluate(_FIRST, begun) == old
-        assert _reason(replica.evaluate, _FIRST, {_SECOND}) == "KEY_VERSION_INACTIVE"
-        assert _reason(replica.evaluate, _FIRST) == "KEY_VERSION_INACTIVE"
-    given.apply(one.keys, Transition.COMPROMISE, _FIRST)
+        assert replica.evaluate(FIRST, begun) == old
+        assert _reason(replica.evaluate, FIRST, {SECOND}) == "KEY_VERSION_INACTIVE"
+        assert _reason(replica.evaluate, FIRST) == "KEY_VERSION_INACTIVE"
+    given.apply(one.keys, Transition.COMPROMISE, FIRST)
     for replica in (one, two):
-        assert _reason(replica.evaluate, _FIRST, begun) == "KEY_VERSION_INACTIVE"
+        assert _reason(replica.evaluate, FIRST, begun) == "KEY_VERSION_INACTIVE"
 
 
 @pytest.mark.parametrize(
@@ -172,33 +134,33 @@ def test_a_call_begun_before_activation_ends_under_its_version_and_no_new_one_do
     [(Transition.DESTROY,), (Transition.DISABLE,), (Transition.COMPROMISE,), (Transition.DISABLE, Transition.DESTROY)],
 )
 def test_every_replica_obeys_at_once(one: Replica, two: Replica, steps: tuple[Transition, ...]) -> None:
-    given.rotate(one.keys, _FIRST)
-    assert two.convert(_FIRST) == one.convert(_FIRST)
+    given.rotate(one.keys, FIRST)
+    assert two.convert(FIRST) == one.convert(FIRST)
     for step in steps:
-        given.apply(one.keys, step, _FIRST, accept_loss=True)
+        given.apply(one.keys, step, FIRST, accept_loss=True)
     for replica in (two, one):
-        assert _reason(replica.convert, _FIRST) == "KEY_VERSION_INACTIVE"
-        assert _reason(replica.rekey, _FIRST) == "KEY_VERSION_INACTIVE"
-        assert _reason(replica.evaluate, _FIRST, {_FIRST}) == "KEY_VERSION_INACTIVE"
-    assert two.keys.current()[1].usable(_FIRST) is None
+        assert _reason(replica.convert, FIRST) == "KEY_VERSION_INACTIVE"
+        assert _reason(replica.rekey, FIRST) == "KEY_VERSION_INACTIVE"
+        assert _reason(replica.evaluate, FIRST, {FIRST}) == "KEY_VERSION_INACTIVE"
+    assert two.keys.current()[1].usable(FIRST) is None
     assert two.evaluate() == one.evaluate()
 
 
 def test_a_key_destroyed_while_a_message_is_under_way_is_in_no_answer(
     one: Replica, two: Replica, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given.rotate(one.keys, _FIRST)
+    given.rotate(one.keys, FIRST)
     multiply, destroyed = ristretto255.multiply, list[bool]()
 
     def interrupted(*arguments: object) -> bytes:
         result = multiply(*arguments)  # type: ignore[arg-type]
         if not destroyed:
             destroyed.append(True)
-            given.apply(two.keys, Transition.DESTROY, _FIRST, accept_loss=True)
+            given.apply(two.keys, Transition.DESTROY, FIRST, accept_loss=True)
         return result
 
     monkeypatch.setattr(doors_module.ristretto255, "multiply", interrupted)
-    assert _reason(one.convert, _FIRST) == "KEY_VERSION_INACTIVE"
+    assert _reason(one.convert, FIRST) == "KEY_VERSION_INACTIVE"
     told = [(e["outcome"], e["reason"]) for e in one.audit.entries() if e["rpc"].endswith("/Convert")]
     assert told == [("refused", "KEY_VERSION_INACTIVE")]
     with engine.connect() as connection:
@@ -213,12 +175,12 @@ def test_a_message_under_way_when_the_primary_changes_is_answered_under_the_new_
     def interrupted(*arguments: object) -> bytes:
         result = multiply(*arguments)  # type: ignore[arg-type]
         if not rotated:
-            rotated.append(given.rotate(two.keys, _FIRST))
+            rotated.append(given.rotate(two.keys, FIRST))
         return result
 
     monkeypatch.setattr(doors_module.ristretto255, "multiply", interrupted)
-    answer = one.doors.evaluate(_SOURCE, _PRIMARY, Suite.SYNTHETIC.wire, _ELEMENTS)
-    assert answer.key == _SECOND
+    answer = one.doors.evaluate(SOURCE, PRIMARY, Suite.SYNTHETIC.wire, ELEMENTS)
+    assert answer.key == SECOND
     assert answer.elements == two.evaluate()
 
 
@@ -228,7 +190,7 @@ def test_keys_that_never_come_to_rest_end_a_message(
     multiply = ristretto255.multiply
 
     def interrupted(*arguments: object) -> bytes:
-        name = KeyName(_DOMAIN, Kind.ADDRESS, 1)
+        name = KeyName(DOMAIN, Kind.ADDRESS, 1)
         with two.keys.change() as connection:
             made = two.keys.create(connection, name.domain, name.kind)
             two.keys.transition(connection, [made.name], Transition.COMPROMISE, datetime.now(UTC))
@@ -242,22 +204,22 @@ def test_keys_that_never_come_to_rest_end_a_message(
 
 def test_a_version_is_destroyed_when_every_holder_has_attested(one: Replica, two: Replica) -> None:
     old = one.evaluate()
-    given.rotate(one.keys, _FIRST)
-    assert _reason(given.apply, one.keys, Transition.DESTROY, _FIRST) == "HOLDERS_NOT_DONE"
-    assert one.rotations.attest(_SOURCE, _statement(one, old)) == 64
-    assert _reason(given.apply, one.keys, Transition.DESTROY, _FIRST) == "HOLDERS_NOT_DONE"
-    linked = one.convert(_FIRST, elements=old)
-    passed_on = Statement(_FIRST, _LINKAGE_FIRST, 100, 100, *_sample(old, linked))
-    assert two.rotations.attest(_LINKER, passed_on) == 64
-    (rotation,) = one.rotations.visible_to(_DPO)
-    assert (rotation.source, rotation.target, rotation.state) == (_FIRST, _SECOND, KeyState.RETIRING)
+    given.rotate(one.keys, FIRST)
+    assert _reason(given.apply, one.keys, Transition.DESTROY, FIRST) == "HOLDERS_NOT_DONE"
+    assert one.rotations.attest(SOURCE, _statement(one, old)) == 64
+    assert _reason(given.apply, one.keys, Transition.DESTROY, FIRST) == "HOLDERS_NOT_DONE"
+    linked = one.convert(FIRST, elements=old)
+    passed_on = Statement(FIRST, LINKAGE_FIRST, 100, 100, *_sample(old, linked))
+    assert two.rotations.attest(LINKER, passed_on) == 64
+    (rotation,) = one.rotations.visible_to(DPO)
+    assert (rotation.source, rotation.target, rotation.state) == (FIRST, SECOND, KeyState.RETIRING)
     assert [(h.holder, h.held, h.converted, h.sample_size) for h in rotation.holders] == [
-        (_FAMILIE, 100, 100, 64),
-        (_DOMAIN, 100, 100, 64),
+        (FAMILIE, 100, 100, 64),
+        (DOMAIN, 100, 100, 64),
     ]
     assert rotation.last_used_at is not None
-    given.apply(two.keys, Transition.DESTROY, _FIRST)
-    (rotation,) = one.rotations.visible_to(_DPO)
+    given.apply(two.keys, Transition.DESTROY, FIRST)
+    (rotation,) = one.rotations.visible_to(DPO)
     assert rotation.state is KeyState.DESTROYED
     assert rotation.destroyed_at
     assert all(holder.attested_at for holder in rotation.holders)
@@ -270,39 +232,39 @@ def test_a_version_is_destroyed_when_every_holder_has_attested(one: Replica, two
 
 def test_a_holder_that_uses_the_version_after_it_attested_attests_again(one: Replica) -> None:
     old = one.evaluate()
-    given.rotate(one.keys, _FIRST)
-    one.rotations.attest(_SOURCE, _statement(one, old))
-    one.rotations.attest(_LINKER, Statement(_FIRST, None, 0, 0))
-    one.convert(_FIRST)
-    assert _reason(given.apply, one.keys, Transition.DESTROY, _FIRST) == "HOLDERS_NOT_DONE"
-    one.rotations.attest(_LINKER, Statement(_FIRST, _LINKAGE_FIRST, 0, 0))
-    one.rekey(_FIRST)
-    assert _reason(given.apply, one.keys, Transition.DESTROY, _FIRST) == "HOLDERS_NOT_DONE"
-    one.rotations.attest(_SOURCE, _statement(one, old))
-    given.apply(one.keys, Transition.DESTROY, _FIRST)
+    given.rotate(one.keys, FIRST)
+    one.rotations.attest(SOURCE, _statement(one, old))
+    one.rotations.attest(LINKER, Statement(FIRST, None, 0, 0))
+    one.convert(FIRST)
+    assert _reason(given.apply, one.keys, Transition.DESTROY, FIRST) == "HOLDERS_NOT_DONE"
+    one.rotations.attest(LINKER, Statement(FIRST, LINKAGE_FIRST, 0, 0))
+    one.rekey(FIRST)
+    assert _reason(given.apply, one.keys, Transition.DESTROY, FIRST) == "HOLDERS_NOT_DONE"
+    one.rotations.attest(SOURCE, _statement(one, old))
+    given.apply(one.keys, Transition.DESTROY, FIRST)
 
 
 def test_accepting_the_loss_keeps_who_had_not_attested(one: Replica) -> None:
-    given.rotate(one.keys, _FIRST)
-    given.apply(one.keys, Transition.DESTROY, _FIRST, accept_loss=True)
-    (rotation,) = one.rotations.visible_to(_DPO)
-    assert [(holder.holder, holder.attested_at) for holder in rotation.holders] == [(_FAMILIE, None), (_DOMAIN, None)]
+    given.rotate(one.keys, FIRST)
+    given.apply(one.keys, Transition.DESTROY, FIRST, accept_loss=True)
+    (rotation,) = one.rotations.visible_to(DPO)
+    assert [(holder.holder, holder.attested_at) for holder in rotation.holders] == [(FAMILIE, None), (DOMAIN, None)]
 
 
 def test_what_a_holder_states_must_be_so(one: Replica) -> None:
     old = one.evaluate()
-    given.rotate(one.keys, _FIRST)
+    given.rotate(one.keys, FIRST)
     good = _statement(one, old)
     other = ristretto255.multiply(ristretto255.random_scalars(1), good.sample_to)
     refused = {
         "REKEYING_INCOMPLETE": replace(good, converted=99),
         "SAMPLE_MISMATCH": replace(good, sample_to=other),
         "ELEMENT_INVALID": replace(good, sample_from=bytes(_SIZE) + good.sample_from[_SIZE:]),
-        "KEY_VERSION_UNSPECIFIED": replace(good, target=_PRIMARY),
-        "KIND_MISMATCH": replace(good, target=replace(_SECOND, kind=Kind.ADDRESS)),
-        "KEY_VERSION_UNKNOWN": replace(good, target=replace(_SECOND, version=3)),
-        "KEY_VERSION_INACTIVE": replace(good, source=_SECOND, target=_FIRST),
-        "GRANT_MISSING": replace(good, target=_LINKAGE_FIRST),
+        "KEY_VERSION_UNSPECIFIED": replace(good, target=PRIMARY),
+        "KIND_MISMATCH": replace(good, target=replace(SECOND, kind=Kind.ADDRESS)),
+        "KEY_VERSION_UNKNOWN": replace(good, target=replace(SECOND, version=3)),
+        "KEY_VERSION_INACTIVE": replace(good, source=SECOND, target=FIRST),
+        "GRANT_MISSING": replace(good, target=LINKAGE_FIRST),
         "HOLDER_UNKNOWN": replace(good, source=KeyName("source/dubu", Kind.CPR, 1)),
     }
     malformed = (
@@ -313,50 +275,50 @@ def test_what_a_holder_states_must_be_so(one: Replica) -> None:
         replace(good, target=None),
     )
     for reason, statement in refused.items():
-        assert _reason(one.rotations.attest, _SOURCE, statement) == reason
+        assert _reason(one.rotations.attest, SOURCE, statement) == reason
     for statement in malformed:
-        assert _reason(one.rotations.attest, _SOURCE, statement) == "ATTESTATION_INVALID"
+        assert _reason(one.rotations.attest, SOURCE, statement) == "ATTESTATION_INVALID"
     swapped = good.sample_to[_SIZE : 2 * _SIZE] + good.sample_to[:_SIZE] + good.sample_to[2 * _SIZE :]
-    assert _reason(one.rotations.attest, _SOURCE, replace(good, sample_to=swapped)) == "SAMPLE_MISMATCH"
-    assert _reason(one.rotations.attest, _OTHER, good) == "HOLDER_UNKNOWN"
-    assert _reason(one.rotations.attest, _DPO, good) == "HOLDER_UNKNOWN"
-    (rotation,) = one.rotations.visible_to(_DPO)
+    assert _reason(one.rotations.attest, SOURCE, replace(good, sample_to=swapped)) == "SAMPLE_MISMATCH"
+    assert _reason(one.rotations.attest, OTHER, good) == "HOLDER_UNKNOWN"
+    assert _reason(one.rotations.attest, DPO, good) == "HOLDER_UNKNOWN"
+    (rotation,) = one.rotations.visible_to(DPO)
     assert all(holder.attested_at is None for holder in rotation.holders)
 
 
 def test_only_a_version_that_was_replaced_is_attested(one: Replica) -> None:
-    nothing = Statement(_FIRST, None, 0, 0)
-    assert _reason(one.rotations.attest, _SOURCE, nothing) == "KEY_VERSION_INACTIVE"
-    assert _reason(one.rotations.attest, _SOURCE, replace(nothing, target=_LINKAGE_FIRST)) == "GRANT_MISSING"
-    assert _reason(one.rotations.attest, _LINKER, replace(nothing, target=_LINKAGE_FIRST)) == "KEY_VERSION_INACTIVE"
-    assert _reason(one.rotations.attest, _SOURCE, replace(nothing, source=_SECOND)) == "KEY_VERSION_UNKNOWN"
-    given.apply(one.keys, Transition.COMPROMISE, _FIRST)
-    assert _reason(one.rotations.attest, _SOURCE, nothing) == "KEY_VERSION_INACTIVE"  # it has no successor yet
-    given.rotate(one.keys, _FIRST)
-    assert one.rotations.attest(_SOURCE, nothing) == 0
-    given.apply(one.keys, Transition.DESTROY, _FIRST, accept_loss=True)
-    assert _reason(one.rotations.attest, _LINKER, nothing) == "KEY_VERSION_INACTIVE"
+    nothing = Statement(FIRST, None, 0, 0)
+    assert _reason(one.rotations.attest, SOURCE, nothing) == "KEY_VERSION_INACTIVE"
+    assert _reason(one.rotations.attest, SOURCE, replace(nothing, target=LINKAGE_FIRST)) == "GRANT_MISSING"
+    assert _reason(one.rotations.attest, LINKER, replace(nothing, target=LINKAGE_FIRST)) == "KEY_VERSION_INACTIVE"
+    assert _reason(one.rotations.attest, SOURCE, replace(nothing, source=SECOND)) == "KEY_VERSION_UNKNOWN"
+    given.apply(one.keys, Transition.COMPROMISE, FIRST)
+    assert _reason(one.rotations.attest, SOURCE, nothing) == "KEY_VERSION_INACTIVE"  # it has no successor yet
+    given.rotate(one.keys, FIRST)
+    assert one.rotations.attest(SOURCE, nothing) == 0
+    given.apply(one.keys, Transition.DESTROY, FIRST, accept_loss=True)
+    assert _reason(one.rotations.attest, LINKER, nothing) == "KEY_VERSION_INACTIVE"
 
 
 def test_who_sees_which_keys_and_rotations(one: Replica, engine: Engine) -> None:
-    given.rotate(one.keys, _FIRST)
+    given.rotate(one.keys, FIRST)
     given.rotate(one.keys, KeyName("source/dubu", Kind.CPR, 1))
     inventory = KeyInventory(engine, POLICY, one.keys)
 
     def seen(caller: Caller, domain: str = "") -> set[tuple[str, int]]:
         return {(k.version.name.domain, k.version.name.version) for k in inventory.visible_to(caller, domain).keys}
 
-    own = {(_DOMAIN, 1), (_DOMAIN, 2)}
-    assert seen(_SOURCE) == own
-    assert seen(_SOURCE, _LINKAGE) == set()
-    assert seen(_LINKER) == own | {(_LINKAGE, 1)}
-    assert seen(_DPO) == own | {(_LINKAGE, 1), ("source/dubu", 1), ("source/dubu", 2)}
-    assert seen(_DPO, _LINKAGE) == {(_LINKAGE, 1)}
-    assert inventory.visible_to(_DPO).generation == 5
-    assert {r.source.domain for r in one.rotations.visible_to(_DPO)} == {_DOMAIN, "source/dubu"}
-    assert {r.source.domain for r in one.rotations.visible_to(_LINKER)} == {_DOMAIN}
-    assert one.rotations.visible_to(_OTHER) == []
-    ages = {k.version.state: (k.rotate_before, k.version.activated_at) for k in inventory.visible_to(_SOURCE).keys}
+    own = {(DOMAIN, 1), (DOMAIN, 2)}
+    assert seen(SOURCE) == own
+    assert seen(SOURCE, LINKAGE) == set()
+    assert seen(LINKER) == own | {(LINKAGE, 1)}
+    assert seen(DPO) == own | {(LINKAGE, 1), ("source/dubu", 1), ("source/dubu", 2)}
+    assert seen(DPO, LINKAGE) == {(LINKAGE, 1)}
+    assert inventory.visible_to(DPO).generation == 5
+    assert {r.source.domain for r in one.rotations.visible_to(DPO)} == {DOMAIN, "source/dubu"}
+    assert {r.source.domain for r in one.rotations.visible_to(LINKER)} == {DOMAIN}
+    assert one.rotations.visible_to(OTHER) == []
+    ages = {k.version.state: (k.rotate_before, k.version.activated_at) for k in inventory.visible_to(SOURCE).keys}
     assert ages[KeyState.RETIRING][0] is None
     wanted, activated = ages[KeyState.ACTIVE]
     assert wanted
@@ -365,13 +327,13 @@ def test_who_sees_which_keys_and_rotations(one: Replica, engine: Engine) -> None
 
 
 def test_refusals_of_the_lifecycle_say_what_to_do(one: Replica) -> None:
-    third = given.rotate(one.keys, _FIRST)
+    third = given.rotate(one.keys, FIRST)
     with pytest.raises(PreconditionError, match="finish its rotation") as refused:
         given.rotate(one.keys, third)
     assert refused.value.reason == "ROTATION_UNFINISHED"
     with pytest.raises(PreconditionError, match="linker/familie, source/prisme did not attest"):
-        given.apply(one.keys, Transition.DESTROY, _FIRST)
+        given.apply(one.keys, Transition.DESTROY, FIRST)
     with pytest.raises(InvalidError), one.keys.change() as connection:
         one.keys.create(connection, "source/nobody", Kind.CPR)
     with pytest.raises(DeniedError):
-        one.doors.rekey(_OTHER, _FIRST, _PRIMARY, _ELEMENTS)
+        one.doors.rekey(OTHER, FIRST, PRIMARY, ELEMENTS)
