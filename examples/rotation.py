@@ -65,11 +65,9 @@ def rekey_linker(run: Run, request_id: str = "") -> None:
     run(OPERATOR, "keys", "rekey", "--linker", *(["--request-id", request_id] if request_id else []))
 
 
-def rekey_files(run: Run, source: str, files: Sequence[Path], column: str) -> None:
-    """Let a source carry the pseudonyms that stand in its own files to the primary key, and attest."""
-    run(f"source/{source}", "keys", "rekey", *files, "--column", column)
-
-
-def shown(stdout: str) -> list[str]:
-    """Return what a person reads of a command's output in the demo: its lines without the empty ones."""
-    return [line for line in stdout.splitlines() if line.strip()]
+def rekey_source(run: Run, source: str, files: Sequence[Path], column: str) -> None:
+    """Let a source carry the pseudonyms of persons in its own files over, and attest; of other kinds it keeps none."""
+    party = f"source/{source}"
+    told = (*files, "--column", column) if files else ()
+    run(party, "keys", "rekey", *told, "--complete")
+    run(party, "keys", "rekey", "--kind", "replacement", "--complete")

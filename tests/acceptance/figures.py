@@ -6,7 +6,6 @@ pseudonym is looked at, it is to see that it is another one.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from datetime import date
 
@@ -15,6 +14,8 @@ from polars.testing import assert_frame_equal
 
 from examples.exact import Exact, exact
 from examples.stack import Stack
+from kinlink.client_config import ClientConfig
+from kinlink.statistics_client import StatisticsClient, Table
 from linker.frames import FACTS
 from linker.store.delta import DeltaTables
 from linker.store.snapshots import PinnedSnapshot, Snapshots
@@ -31,18 +32,16 @@ class Figures:
 
     frames: Exact
     facts: dict[str, pl.DataFrame]
-    released: dict[str, str]
+    released: dict[str, Table]
     pseudonyms: pl.DataFrame
 
 
 def figures(stack: Stack) -> Figures:
     """Compute everything anew from the newest snapshot, and read what is released."""
-    listed = json.loads(stack.run(CONSUMER, "table", "list", "--json").stdout)
-    released = {
-        table["table_id"]: stack.run(CONSUMER, "table", "get", table["table_id"], "--format", "json").stdout
-        for table in listed
-        if table["periods"]
-    }
+    with ClientConfig.load(stack.client(CONSUMER)).linker_channel() as channel:
+        statistics = StatisticsClient(channel)
+        ids = [table.table_id for table in statistics.list_tables() if table.periods]
+        released = {table_id: statistics.get_table(table_id) for table_id in ids}
     engine = database.engine(f"sqlite:///{stack.folder / 'linker/state.db'}")
     try:
         with Snapshots(engine, DeltaTables(stack.folder / "linker/store", {})).pin() as pinned:

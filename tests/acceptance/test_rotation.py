@@ -1,0 +1,128 @@
+"""A source's key and the linkage key are rotated while deliveries and readers go on: nothing depends on a pseudonym.
+
+Real processes. The tables recomputed afterwards are those of before; no call failed; no CPR number was sent; of the
+old keys nothing is left, and nothing can be done with them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from examples.deliveries import DELIVERIES, Delivery
+from examples.log_control import control, keep
+from examples.rotation import OPERATOR, Rotation, rekey_linker, rekey_source
+from examples.stack import Stack
+from tests.acceptance.figures import differences, figures
+from tests.acceptance.reader import Reader
+from tests.acceptance.rotated import (
+    LINES,
+    NUMBERS,
+    SOURCE,
+    Begun,
+    accepted,
+    emptied,
+    everyone_has_another_pseudonym,
+    found_in,
+    held_by_source,
+    held_under,
+    not_as_agreed,
+    refusals,
+    sealed,
+    send_a_number,
+)
+from tests.acceptance.traffic import Traffic, evaluated
+from tests.privacy.parties import PLAIN, dial
+from tests.privacy.recording import Recorded, recording
+
+LINK = ("link", "run", "--reference-date", "2015-01-01")
+
+
+def test_rotation_while_work_goes_on(municipality: Path, tmp_path: Path) -> None:
+    """Everything linked; the keys of a source and of the linkage are replaced and destroyed under traffic."""
+    extracts, pseudonymizer = municipality / "extracts", tmp_path / "stack/pseudonymizer"
+    with recorded(tmp_path / "stack") as given:
+        stack = given.stack
+        sent = deliver_all(stack, extracts, tmp_path)
+        stack.run(OPERATOR, *LINK)
+        held = held_by_source(stack, tmp_path)
+        sent[f"source/{SOURCE}"] += len(NUMBERS)
+        before, active = figures(stack), sealed(pseudonymizer)
+        keep(stack.run, tmp_path / "kept")
+        assert found_in(pseudonymizer, active) == set(active)  # the control of what is looked for below
+
+        reader, traffic = Reader(stack), Traffic(stack, extracts, tmp_path, (SOURCE, "dubu"))
+        reader.start()
+        traffic.start()
+        try:
+            with dial(stack, "pseudonymizer", f"source/{SOURCE}") as channel:
+                call = Begun(channel)
+                for line in LINES:
+                    Rotation(stack.run, line).activate()
+                assert call.again() == call.first
+                call.end()
+            rekey_source(stack.run, SOURCE, [held], "cpr")
+            rekey_linker(stack.run)
+            retiring = sealed(pseudonymizer)  # sealed anew with their state
+            assert found_in(pseudonymizer, retiring) == set(retiring)
+            for line in LINES:
+                Rotation(stack.run, line).destroy()
+            assert found_in(pseudonymizer, active) | found_in(pseudonymizer, retiring) == set()
+        finally:
+            traffic.stop()
+            reader.stop()
+        sent += traffic.elements
+        assert (traffic.wrong, reader.wrong, reader.away) == ([], [], 0)
+        assert traffic.rounds > 0
+        assert reader.answers > 10
+
+        linked = stack.run(OPERATOR, *LINK).stdout
+        after = figures(stack)
+        assert linked.count("unchanged") == len(before.released)
+        assert differences(before, after) == []
+        assert everyone_has_another_pseudonym(before.pseudonyms, after.pseudonyms)
+        assert set(refusals(stack).values()) == {("KEY_VERSION_INACTIVE", "destroyed")}
+        assert "nothing was found" in control(stack.run, tmp_path / "kept")
+        assert held_under(held) == 2
+        sent[f"source/{SOURCE}"] += 3  # the call that was begun, and the one that was refused
+        assert not_as_agreed(given, sent, municipality) == []
+
+        # The controls: a number that is sent is seen, and a delivery less.
+        send_a_number(stack)
+        assert {"1 calls of the plain door", f"{PLAIN}: a number"} <= set(not_as_agreed(given, sent, municipality))
+        [delivery_id] = accepted(stack, "elev")
+        stack.run("source/elev", "deliveries", "withdraw", delivery_id)
+        assert "exact services" in differences(before, figures(stack))
+    assert found_in(pseudonymizer, active) | found_in(pseudonymizer, retiring) == set()
+    assert emptied(pseudonymizer) == set(active) == set(retiring)
+
+
+def deliver_all(stack: Stack, extracts: Path, folder: Path) -> Counter[str]:
+    """Deliver every extract, two at a time; return the elements that were evaluated, by source."""
+
+    def deliver(delivery: Delivery) -> tuple[str, int]:
+        party = f"source/{delivery.source}"
+        return party, evaluated(stack.run(party, *delivery.arguments(extracts, folder)).stdout)
+
+    sent: Counter[str] = Counter()
+    with ThreadPoolExecutor(2) as pool:
+        for party, elements in [deliver(DELIVERIES[0]), *pool.map(deliver, DELIVERIES[1:])]:  # the catalogue first
+            sent[party] += elements
+    return sent
+
+
+@contextmanager
+def recorded(folder: Path) -> Iterator[Recorded]:
+    """Start both services; keep what the pseudonymizer is sent."""
+    stack = Stack(folder)
+    stack.prepare()
+    capture = folder / "capture.jsonl"
+    try:
+        stack.start("pseudonymizer", wrapper=recording(capture))
+        stack.start("linker")
+        yield Recorded(stack, capture)
+    finally:
+        stack.__exit__(None, None, None)
