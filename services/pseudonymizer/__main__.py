@@ -105,6 +105,7 @@ def _serve(config: Path) -> None:
             AccessTable.load(Path(__file__).with_name("access.toml")),
             audit,
             audited_per_message=(*server.rpcs_of((SERVICE,)), *key_administration_api.AUDITED_BY_ITSELF),
+            failing=lambda: keys.refused,
         )
     observed.flush()
 

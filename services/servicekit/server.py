@@ -57,6 +57,10 @@ class RunningServer:
     _pool: ThreadPoolExecutor
     _health: _Health
 
+    def look(self) -> None:
+        """Let health say anew how things stand."""
+        self._health.look()
+
     def leave(self) -> None:
         """Let health say NOT_SERVING from now on; calls are still taken."""
         self._health.leave()
@@ -93,8 +97,9 @@ def start(
     audit: AuditLog,
     audited_per_message: Collection[str] = (),
     ready: Callable[[], None] = lambda: None,
+    failing: Callable[[], str] = lambda: "",
 ) -> RunningServer:
-    """Start a server: bind, call `ready`, then take calls and let health say SERVING.
+    """Start a server: bind, call `ready`, then take calls and let health say SERVING, unless `failing` says why not.
 
     Raises:
         ServerError: a rule of the access table names an RPC that does not exist; the address is taken; the
@@ -120,7 +125,7 @@ def start(
         maximum_concurrent_rpcs=2 * settings.threads,
     )
     register(server)
-    state = _Health(services, audit)
+    state = _Health(services, audit, failing)
     health_pb2_grpc.add_HealthServicer_to_server(state.servicer, server)
     reflection.enable_server_reflection((*services, *INFRASTRUCTURE), server)
     address = _bind(settings.listen, lambda at: server.add_secure_port(at, _credentials(settings)))
@@ -147,6 +152,7 @@ def run(
     audited_per_message: Collection[str] = (),
     ready: Callable[[], None] = lambda: None,
     stopping: Callable[[], None] = lambda: None,
+    failing: Callable[[], str] = lambda: "",
 ) -> None:
     """Serve until SIGTERM or SIGINT; call from the main thread.
 
@@ -161,12 +167,12 @@ def run(
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server = start(settings, register, services, access, audit, audited_per_message, ready)
+    server = start(settings, register, services, access, audit, audited_per_message, ready, failing)
     _log.info("serving", address=server.address)
     sys.stdout.write(f"ready {server.address}\n")
     sys.stdout.flush()
     while not stop.wait(1.0):  # the handler runs in this thread; a signal that another one took does not wake it
-        pass
+        server.look()
     _log.info("stopping", drain_s=settings.drain_s)
     server.leave()
     stopping()
@@ -224,21 +230,22 @@ def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
 class _Servicer(health.HealthServicer):  # type: ignore[misc]  # untyped
     """Answers a check with the cause beside it."""
 
-    def __init__(self, audit: AuditLog) -> None:
+    def __init__(self, cause: Callable[[], str]) -> None:
         super().__init__()
-        self._audit = audit
+        self._cause = cause
 
     def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - gRPC's
-        if self._audit.failing:
-            context.set_trailing_metadata((("kinlink-cause", self._audit.failing),))
+        if cause := self._cause():
+            context.set_trailing_metadata((("kinlink-cause", cause.encode("ascii", "replace").decode()),))
         return super().Check(request, context)
 
 
 class _Health:
-    """Says SERVING for every service and overall while the server is open and the audit log can be written."""
+    """Says SERVING for every service and overall while the server is open, and nothing says why it should not."""
 
-    def __init__(self, services: Sequence[str], audit: AuditLog) -> None:
-        self.servicer = _Servicer(audit)
+    def __init__(self, services: Sequence[str], audit: AuditLog, failing: Callable[[], str]) -> None:
+        self._failing: Callable[[], str] = lambda: audit.failing or failing()
+        self.servicer = _Servicer(self._failing)
         self._names = ("", *services)
         self._audit = audit
         self._lock = Lock()
@@ -257,12 +264,17 @@ class _Health:
         if self._audit.failing:  # since before anybody was told of it
             self._audit_failed()
 
+    def look(self) -> None:
+        """Say anew how things stand."""
+        with self._lock:
+            self._publish()
+
     def leave(self) -> None:
         self._left.set()
         self.servicer.enter_graceful_shutdown()
 
     def _publish(self) -> None:
-        serving = self._open and not self._audit.failing
+        serving = self._open and not self._failing()
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         told = dict.fromkeys(self._names, status)
         well = self._audit.anchored

@@ -90,6 +90,7 @@ def test_an_older_store_under_a_running_service_is_found_at_the_next_look(place:
     assert refused.value.reason == "KEY_STORE_UNUSABLE"
     place.put_back(newest)
     watch.once()
+    assert store.refused == ""
     assert store.at(generation).for_evaluation(KeyName(*CPR, 0)).name.version == 2, "the newest one is served again"
 
 

@@ -110,6 +110,13 @@ class GenerationAnchors:
 class Watched(Protocol):
     """The key store."""
 
+    @property
+    def refused(self) -> str:
+        """Why nothing is answered; "" while keys are."""
+
+    def at(self, generation: int) -> object:
+        """Read the store again. Raises UnavailableError."""
+
     def manifest(self, connection: Connection) -> Manifest:
         """Return the store's manifest, proven. Raises KeyStoreError."""
 
@@ -131,8 +138,12 @@ class Watch:
             with read(self._engine) as connection:
                 manifest = self._store.manifest(connection)
             self._anchors.check(manifest)
+            if self._store.refused:
+                self._store.at(manifest.generation)  # what was put right is served again
         except KeyStoreError as error:
             self._store.refuse(str(error))
+        except UnavailableError:
+            return  # refused anew, and logged
         except SQLAlchemyError as error:
             _log.error("the key store cannot be read", error=type(error).__name__)
 

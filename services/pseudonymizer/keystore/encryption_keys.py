@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
@@ -26,6 +27,10 @@ _PROVIDERS: Final = {  # scheme -> (module, class, what to install)
     "vault": ("vault_key", "TransitKey", "kinlink[vault]"),
     "azurekv": ("azure_key", "AzureKey", "kinlink[azurekv]"),
 }
+_FILE_ONLY: Final = (
+    "kek is a file, which is for development: whoever copies it and the database has every key. "
+    "Set kek to pkcs11:, vault: or azurekv:, and run `kinlink keystore rewrap`"
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -88,13 +93,10 @@ def open_key_encryption_key(
 
 
 def warn_of_a_key_in_a_file(uri: str, suite: Suite) -> None:
-    """Log a warning when real identifiers are protected by a key in a file only; at each start."""
+    """Say, in the log and in plain words on standard error, that a file is all that protects real identifiers."""
     if uri.startswith("file:") and suite is not Suite.SYNTHETIC:
-        _log.warning(
-            "kek is a file: whoever copies it and the database has every key. It is for development; "
-            "use pkcs11:, vault: or azurekv: and run `kinlink keystore rewrap`",
-            setting="kek",
-        )
+        _log.warning(_FILE_ONLY, setting="kek")
+        sys.stderr.write(f"pseudonymizer: WARNING: {_FILE_ONLY}\n")
 
 
 def framed(version: str, ciphertext: bytes) -> bytes:
