@@ -65,7 +65,8 @@ class World:
 
     def begin(self, *names: str, source: str = "prisme", version: int = 1, period: str = "2014") -> Callable[[], None]:
         """Send all of a delivery but its finish; return what sends it again whole."""
-        rows = given.postings(*names, source=source)
+        month = date(int(period), 3, 1)
+        rows = given.postings(*names, source=source, event_month=month, booked_month=month)
         keys = [ClaimedKey(f"source/{source}", Kind.CPR, version)]
         parts = given.delivery("postings", rows, source=source, keys=keys, period=period)
         with pytest.raises(ConnectionError):
@@ -282,6 +283,21 @@ def test_an_open_delivery_under_the_old_version_holds_the_attestation_up_and_lan
     assert world.keys.attested[0].held == 2
     assert set(world.identities()) == expected("ab", 1)
     finish()  # sent again, it is known
+
+
+def test_an_open_delivery_that_its_source_sends_again_under_the_new_version_holds_nothing_up(world: World) -> None:
+    world.begin("a", "b")
+    elsewhere = world.begin("a", period="2015")
+    world.keys.rotate("source/prisme")
+    asked = str(uuid.uuid4())
+    assert world.rekey(asked).reason == "DELIVERY_OPEN"
+    world.deliver("a", "b", version=2)
+    assert world.rekey(asked).reason == "DELIVERY_OPEN", "another period is open still"
+    world.deliver("a", version=2, period="2015")
+    assert world.rekey(asked).state == RunState.SUCCEEDED
+    with pytest.raises(ServiceError) as refused:
+        elsewhere()
+    assert refused.value.reason == "KEY_VERSION_CLOSED"
 
 
 def test_an_open_delivery_is_waited_for(world: World) -> None:

@@ -13,12 +13,14 @@ from kinlink.delivery.examine import Examination, stamps_of, validated
 from kinlink.delivery.mapping import Mapping
 from kinlink.delivery.period import Period
 from kinlink.delivery.pseudonymise import Prepared, evaluate, prepare
-from kinlink.errors import InputError, RefusedError
+from kinlink.errors import ConflictError, InputError, RefusedError
 from kinlink.intake_client import IntakeClient, Receipt
 from kinlink.linker.v1 import intake_service_pb2 as pb
 from kinlink.pseudonymizer_client import PseudonymizerClient
 from kinlink.pseudonyms import Suite
 from kinlink.types.v1.types_pb2 import SUITE_UNSPECIFIED, KeyRef
+
+_KEY_LEFT = ("KEY_VERSION_CLOSED", "KEY_VERSION_INACTIVE")
 
 Stages = Callable[[str], Progress]
 """Opens a stage by name; returns where its progress is reported."""
@@ -72,12 +74,24 @@ def send(
     """Pseudonymise and deliver files that were examined and found sound.
 
     The files are read a second time, so that no more than a block of rows and the
-    distinct identifiers are ever in memory.
+    distinct identifiers are ever in memory. Where the linker has left the key version
+    since they were pseudonymised, they are so once more, under the new one.
 
     Raises:
         ExtractError: a file changed since it was examined.
         KinlinkError: a service refused, or stayed away; running again resumes.
     """
+    try:
+        return _send(examination, paths, mapping, period, doors, stages)
+    except ConflictError as error:
+        if error.reason not in _KEY_LEFT:
+            raise
+        return _send(examination, paths, mapping, period, doors, stages)
+
+
+def _send(
+    examination: Examination, paths: Sequence[Path], mapping: Mapping, period: Period, doors: Doors, stages: Stages
+) -> Sent:
     dataset = mapping.dataset
     synthetic = doors.suite.synthetic
     pseudonymizer = PseudonymizerClient(doors.pseudonymizer, domain=f"source/{doors.source}", suite=doors.suite)

@@ -11,7 +11,8 @@
 5. What is refused leaves nothing staged. What breaks off stays, to be resumed, until it
    has been left alone for a while.
 6. A source sees its own deliveries and no others.
-7. Nothing is taken in under a key version that the linker has attested to hold nothing of
+7. What broke off under a key version that was replaced is forgotten when its source delivers it again under the new.
+8. Nothing is taken in under a key version that the linker has attested to hold nothing of
    any more, nor under one that the pseudonymizer says it cannot convert from.
 
 It does not know gRPC, nor who may call.
@@ -341,9 +342,20 @@ class Intake:
                 deliveries.accept(connection, key, change.number)
                 self._record("delivery accepted", source, header, connection)
         self._staging.drop(key)
+        self._overtake(key, header)
         self._store.purge(touched)
         receipt = self.get(*key)
         return Receipt(receipt.delivery, receipt.chunks_received, old.header.delivery_id if old else "")
+
+    def _overtake(self, key: DeliveryKey, header: Header) -> None:
+        """Forget what broke off in the same place under other key versions: its source has pseudonymised it again."""
+        with read(self._store.engine) as connection:
+            open_now = deliveries.in_state(connection, DeliveryState.RECEIVING, key[0])
+        for other in open_now:
+            place = (other.header.dataset, other.header.period)
+            if place == (header.dataset, header.period) and other.header.keys != header.keys:
+                with suppress(UnavailableError), self._alone(other.key):  # not while it is being sent
+                    self._refuse(other.key)
 
     def _check_keys(self, source: str, header: Header) -> None:
         states = self._key_states(f"source/{source}") if header.keys else None
