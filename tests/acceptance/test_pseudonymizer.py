@@ -288,9 +288,9 @@ def test_a_message_over_budget_is_refused_whole(service: Service) -> None:
     entries = [e[1:] for e in service.audited() if e[3] == "source/dubu" and e[0] == BLIND]
     assert entries == [
         ("ok", "", "source/dubu", "cpr", 1, 90),
-        ("refused", "BUDGET_DAY", "source/dubu", "cpr", 1, 11),
+        ("refused", "BUDGET_DAY", "source/dubu", "cpr", 0, 11),  # no key was looked at
         ("ok", "", "source/dubu", "cpr", 1, 10),
-        ("refused", "BUDGET_DAY", "source/dubu", "cpr", 1, 1),
+        ("refused", "BUDGET_DAY", "source/dubu", "cpr", 0, 1),
     ]
 
 
