@@ -17,9 +17,15 @@ import pytest
 from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from kinlink.audit.v1 import audit_service_pb2
 from kinlink.dev_certificates import make_certificates
 from kinlink.errors import from_rpc_error
-from kinlink.linker.v1 import intake_service_pb2, linkage_service_pb2, statistics_service_pb2
+from kinlink.linker.v1 import (
+    intake_service_pb2,
+    linkage_service_pb2,
+    rekeying_service_pb2,
+    statistics_service_pb2,
+)
 from kinlink.pseudonymizer.v1 import key_administration_service_pb2, pseudonymisation_service_pb2
 from servicekit import database, server
 from servicekit.access import AccessTable
@@ -30,15 +36,31 @@ from tests.running import identity
 
 SERVICES = Path(__file__).parents[2] / "services"
 WIRE = {
-    "pseudonymizer": [pseudonymisation_service_pb2, key_administration_service_pb2],
-    "linker": [intake_service_pb2, linkage_service_pb2, statistics_service_pb2],
+    "pseudonymizer": [pseudonymisation_service_pb2, key_administration_service_pb2, audit_service_pb2],
+    "linker": [
+        intake_service_pb2,
+        linkage_service_pb2,
+        rekeying_service_pb2,
+        statistics_service_pb2,
+        audit_service_pb2,
+    ],
 }
 HEALTH, REFLECTION = "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"
 PROBES = {"source", "consumer", "linker", "custodian", "reviewer", "dpo", "operator", "service"}
 
+# The log is the DPO's and the reviewers' to read; who runs a service hands its checkpoints on; services are witnesses.
+LOG: Mapping[str, set[str]] = {
+    "kinlink.audit.v1.AuditService/ListEntries": {"dpo", "reviewer"},
+    "kinlink.audit.v1.AuditService/GetInclusionProof": {"dpo", "reviewer"},
+    "kinlink.audit.v1.AuditService/GetConsistencyProof": {"dpo", "reviewer"},
+    "kinlink.audit.v1.AuditService/GetCheckpoint": {"dpo", "reviewer", "operator"},
+    "kinlink.audit.v1.AuditService/ListCheckpoints": {"dpo", "reviewer", "operator"},
+    "kinlink.audit.v1.WitnessService/AddCheckpoint": {"service"},
+}
 # What the design says, independent of the tables: RPC → roles. "?" roles may be allowed or not.
 EXPECTED: Mapping[str, Mapping[str, set[str]]] = {
     "pseudonymizer": {
+        **LOG,
         # Were the linker able to evaluate, it could guess CPR numbers.
         "kinlink.pseudonymizer.v1.PseudonymisationService/Evaluate": {"source"},
         "kinlink.pseudonymizer.v1.PseudonymisationService/Pseudonymise": {"source"},
@@ -69,6 +91,10 @@ EXPECTED: Mapping[str, Mapping[str, set[str]]] = {
         "kinlink.pseudonymizer.v1.KeyAdministrationService/AttestRekeying": {"source", "linker"},
     },
     "linker": {
+        **LOG,
+        "kinlink.linker.v1.RekeyingService/StartRekeying": {"operator"},
+        "kinlink.linker.v1.RekeyingService/WatchRekeying": {"operator"},
+        "kinlink.linker.v1.RekeyingService/GetRekeying": {"operator", "dpo", "custodian", "reviewer"},
         "kinlink.linker.v1.IntakeService/Deliver": {"source"},
         "kinlink.linker.v1.IntakeService/GetDelivery": {"source"},
         "kinlink.linker.v1.IntakeService/ListDeliveries": {"source"},

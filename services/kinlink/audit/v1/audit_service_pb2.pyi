@@ -54,9 +54,9 @@ class ListEntriesResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     LEAF_HASHES_FIELD_NUMBER: _builtins.int
     start: _builtins.int
-    """The index of the first one."""
+    """The index of the first one; 0 is the log's first entry."""
     leaf_hashes: _builtins.bytes
-    """Their leaf hashes as the service has stored them, 32 bytes each, packed."""
+    """Their leaf hashes as the service has stored them, 32 bytes each, packed. Never empty."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Canonical entries, as they were hashed. Never empty."""
@@ -129,7 +129,7 @@ class ListCheckpointsRequest(_message.Message):
 
     MIN_SIZE_FIELD_NUMBER: _builtins.int
     min_size: _builtins.int
-    """Only those of at least this size."""
+    """Only those of at least this size. 0 means all."""
     def __init__(
         self,
         *,
@@ -151,7 +151,7 @@ class ListCheckpointsResponse(_message.Message):
 
     NOTE_FIELD_NUMBER: _builtins.int
     note: _builtins.str
-    """A signed note, witnesses' signatures included."""
+    """A signed note, witnesses' signatures included. Always set."""
     def __init__(
         self,
         *,
@@ -174,7 +174,7 @@ class GetInclusionProofRequest(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """The entry's index."""
+    """The entry's index; 0 is the log's first entry."""
     size: _builtins.int
     """The log's size; 0 means as it stands."""
     def __init__(
@@ -200,10 +200,10 @@ class GetInclusionProofResponse(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     HASHES_FIELD_NUMBER: _builtins.int
     size: _builtins.int
-    """The size it is for."""
+    """The size it is for. Always set."""
     @_builtins.property
     def hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Hashes, 32 bytes each."""
+        """Hashes, 32 bytes each. Empty for a log of one entry."""
 
     def __init__(
         self,
@@ -228,7 +228,7 @@ class GetConsistencyProofRequest(_message.Message):
     OLD_SIZE_FIELD_NUMBER: _builtins.int
     NEW_SIZE_FIELD_NUMBER: _builtins.int
     old_size: _builtins.int
-    """The smaller size, at least 1."""
+    """The smaller size. 0 is refused."""
     new_size: _builtins.int
     """The larger size; 0 means as it stands."""
     def __init__(
@@ -254,10 +254,10 @@ class GetConsistencyProofResponse(_message.Message):
     NEW_SIZE_FIELD_NUMBER: _builtins.int
     HASHES_FIELD_NUMBER: _builtins.int
     new_size: _builtins.int
-    """The larger size."""
+    """The larger size. Always set."""
     @_builtins.property
     def hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Hashes, 32 bytes each."""
+        """Hashes, 32 bytes each. Empty when both sizes are the same."""
 
     def __init__(
         self,
@@ -285,7 +285,7 @@ class AddCheckpointRequest(_message.Message):
     old_size: _builtins.int
     """The size that the witness last signed for this log; 0 the first time."""
     note: _builtins.str
-    """The signed checkpoint."""
+    """The signed checkpoint. Empty is refused."""
     @_builtins.property
     def consistency(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The proof that the log continues that one. Empty when old_size is 0."""
