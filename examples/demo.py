@@ -1,4 +1,4 @@
-"""`make demo`: the real thing, from ten dirty extracts to protected family tables.
+"""`make demo`: the real thing, from ten dirty extracts to protected family tables, and a rotation of the keys behind.
 
 Makes the synthetic municipality, starts both services as processes over mTLS,
 delivers every extract with `kinlink deliver`, links, prints the released tables, writes
@@ -22,6 +22,7 @@ from rich.console import Console
 from examples.comparison import as_text, compare, failed
 from examples.deliveries import DELIVERIES, Delivery
 from examples.exact import exact
+from examples.last_act import last_act
 from examples.stack import Stack
 
 REFERENCE_DATE = date(2015, 1, 1)
@@ -59,11 +60,14 @@ def main() -> None:
         for delivery in DELIVERIES:
             _deliver(stack, delivery, municipality / "extracts", work / "rejects")
         _heading("4. Linkage: people, households, families; then the gate")
-        _kinlink(stack, OPERATOR, "link", "run", "--reference-date", REFERENCE_DATE.isoformat(), "--year", str(YEAR))
+        link = ("link", "run", "--reference-date", REFERENCE_DATE.isoformat(), "--year", str(YEAR))
+        _kinlink(stack, OPERATOR, *link)
         _heading("5. Released tables, as a consumer reads them")
-        _tables(stack, options.out)
+        tables = _tables(stack, options.out)
         _heading("6. Behind the tables: exact figures beside the published ones and the truth")
         holds = _compare(stack, municipality, options.out)
+        _heading("7. The linkage key is replaced: three people sign, the tables stay, the log proves it")
+        holds &= last_act(stack, tables, link, work / "kept", options.out, _say)
     _say(f"\nTables are in {_shown(options.out)}. {time.monotonic() - started:.0f} seconds.")
     _say("`make services` starts the services again, with these data, to try commands against.")
     sys.exit(0 if holds else 1)
@@ -91,16 +95,16 @@ def _deliver(stack: Stack, delivery: Delivery, extracts: Path, rejects: Path) ->
     )
 
 
-def _tables(stack: Stack, out: Path) -> None:
+def _tables(stack: Stack, out: Path) -> int:
     listed = json.loads(stack.run(CONSUMER, "table", "list", "--json").stdout)
-    for table in listed:
-        if not table["periods"]:
-            continue
+    released = [table for table in listed if table["periods"]]
+    for table in released:
         _kinlink(stack, CONSUMER, "table", "get", table["table_id"])
         console.print()
         for form, suffix in FORMATS.items():
             file = out / f"{table['table_id']}.{suffix}"
             stack.run(CONSUMER, "table", "get", table["table_id"], "--format", form, "--out", file)
+    return len(released)
 
 
 def _compare(stack: Stack, municipality: Path, out: Path) -> bool:

@@ -68,6 +68,6 @@ def rekey_linker(run: Run, request_id: str = "") -> None:
 def rekey_source(run: Run, source: str, files: Sequence[Path], column: str) -> None:
     """Let a source carry the pseudonyms of persons in its own files over, and attest; of other kinds it keeps none."""
     party = f"source/{source}"
-    told = (*files, "--column", column) if files else ()
+    told: tuple[str | Path, ...] = (*files, "--column", column) if files else ()
     run(party, "keys", "rekey", *told, "--complete")
     run(party, "keys", "rekey", "--kind", "replacement", "--complete")
