@@ -88,7 +88,7 @@ def _die(after_s: float) -> None:
 def linker(phases: Phases, fault: str) -> None:
     """Put phases around the linker's work."""
     from kinlink.conversion_client import ConversionClient  # noqa: PLC0415 - only the service that is served
-    from linker import pipeline, runs  # noqa: PLC0415
+    from linker import background, pipeline, runs  # noqa: PLC0415
     from linker.intake import rows  # noqa: PLC0415
     from linker.intake.intake import Intake  # noqa: PLC0415
     from linker.intake.staging import Staging  # noqa: PLC0415
@@ -133,13 +133,13 @@ def linker(phases: Phases, fault: str) -> None:
 
     Change.commit = committing  # type: ignore[method-assign]
     phases.around(RekeyingWork, "__call__", "rekeying", inner=False)
-    for step in ("convert", "copy", "switched", "attest"):
+    for step in ("copy", "switched", "close", "attest"):
         phases.around(RekeyingWork, f"_{step}", step)
     phases.around(runs.Runs, "_work", "run", inner=False)
-    report, store = runs._Reporter.__call__, Releases.store
+    report, store = background._Reporter.__call__, Releases.store
 
-    def reporting(reporter: Any, stage: Stage, done: int, total: int) -> None:
-        if stage != Stage.CONVERSION:
+    def reporting(reporter: Any, stage: Any, done: int, total: int) -> None:
+        if isinstance(stage, Stage) and stage != Stage.CONVERSION:
             phases.enter(f"run/{stage}")
         report(reporter, stage, done, total)
 
@@ -147,7 +147,7 @@ def linker(phases: Phases, fault: str) -> None:
         phases.enter("run/commit")  # until the transaction that ends the run has ended
         store(releases, *arguments)
 
-    runs._Reporter.__call__ = reporting  # type: ignore[method-assign]
+    background._Reporter.__call__ = reporting  # type: ignore[method-assign]
     Releases.store = storing  # type: ignore[method-assign]
 
 

@@ -27,6 +27,8 @@ from tests.acceptance.rotated import (
     sealed,
 )
 from tests.acceptance.test_kills import battered as battered  # noqa: PLC0414 - a fixture
+from tests.acceptance.test_kills import renounce
+from tests.acceptance.traffic import shorter
 from tests.acceptance.whole import damage, ledger, orphans, unrecorded
 
 LINK = ("link", "run", "--reference-date", "2015-01-01")
@@ -37,7 +39,7 @@ REKEYING = ("rekey", "rekey/multiply", "rekey/settle", "attest", "attest/multipl
 DESTROYING = ("destroy", "destroy/rewrite", "destroy/seal", "destroy/erase", "destroy/anchor")
 COPYING = tuple(
     f"rekeying/{phase}"
-    for phase in ("convert", "copy", "write", "sync", "commit", "switched", "purge", "attest")
+    for phase in ("convert", "copy", "write", "sync", "commit", "switched", "close", "purge", "attest")
 )  # fmt: skip
 
 
@@ -68,6 +70,7 @@ def test_rotation_goes_on_after_a_kill_in_every_phase(battered: Battered, inhabi
         for line in LINES:
             battered.order("pseudonymizer", [*DECIDING, *ACTIVATING])
             Rotation(battered.run, line).activate()
+        deliver_again(battered, inhabited / "extracts", tmp_path)
         carry(battered, held)
         retiring = sealed(pseudonymizer)
         for line in LINES:
@@ -95,6 +98,15 @@ def test_rotation_goes_on_after_a_kill_in_every_phase(battered: Battered, inhabi
     wanted = {*DECIDING, *ACTIVATING, *REKEYING, *DESTROYING, *COPYING}
     assert wanted - died == set()
     assert reader.away > 0
+
+
+def deliver_again(battered: Battered, extracts: Path, folder: Path) -> None:
+    """Replace a delivery twice under the new key, so that the rekeying has something to convert first."""
+    party = f"source/{SOURCE}"
+    [delivery] = [each for each in DELIVERIES if each.source == SOURCE]
+    for told in (shorter(delivery, extracts, folder), delivery.arguments(extracts, folder)):
+        renounce(battered, party)
+        battered.run(party, *told)
 
 
 def carry(battered: Battered, held: Path) -> None:
