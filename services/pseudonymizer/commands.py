@@ -70,6 +70,11 @@ class _Place:
         database.migrate(engine, "pseudonymizer")
         return engine
 
+    def close(self) -> None:
+        """Close the database, if it was opened."""
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+
     @cached_property
     def anchors(self) -> tuple[Anchor, ...]:
         return open_anchors(self.settings.anchors, self.config.parent)
@@ -99,8 +104,9 @@ def keystore(arguments: Sequence[str]) -> int:
     os.umask(0o077)
     asked = _parser().parse_args(arguments)
     run: Callable[[_Place, argparse.Namespace], None] = asked.run
+    place = _Place(asked.config)
     try:
-        run(_Place(asked.config), asked)
+        run(place, asked)
     except _KNOWN as error:
         return _say(str(error), _REFUSED)
     except ServiceError as error:
@@ -111,6 +117,8 @@ def keystore(arguments: Sequence[str]) -> int:
         return _say(f"database_url: the state database cannot be used ({cause_name})", _UNAVAILABLE)
     except OSError as error:
         return _say(f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}", _REFUSED)
+    finally:
+        place.close()
     return _OK
 
 

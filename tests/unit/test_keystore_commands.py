@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
+from structlog.testing import capture_logs
 
 from kinlink.change_document import ChangeError
-from kinlink.pseudonyms import Kind
+from kinlink.pseudonyms import Kind, Suite
 from kinlink.signed_change import SignedChange
 from pseudonymizer.keyset import KeyName
 from pseudonymizer.keystore import tables, wrappings
-from pseudonymizer.keystore.encryption_keys import KeyStoreError, wrapping_version
+from pseudonymizer.keystore.encryption_keys import KeyStoreError, warn_of_a_key_in_a_file, wrapping_version
 from pseudonymizer.lifecycle import Transition
 from servicekit.database import read
 from servicekit.errors import UnavailableError
+from tests import postgres
 from tests.unit.keystore_place import CPR, LINKAGE, Place, rotate, take
 
 _FIRST = KeyName(*CPR, 1)
@@ -399,3 +402,72 @@ class TestTheLog:
     def _restore_again(self, place: Place, export: Path) -> int:
         (place.folder / "change.json").unlink(missing_ok=True)
         return self._restore(place, "--log", export)
+
+
+def test_postgresql_holds_to_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with postgres.cluster() as url:
+        place = Place(tmp_path)
+        place.set(database_url=url)
+        store = place.begin()
+        backup = tmp_path / "backup.json"
+        assert place.run("backup", backup) == 0
+        rotate(store)
+        take(store, Transition.DESTROY, _FIRST)
+        (tmp_path / "other").mkdir()
+        other = Place(tmp_path / "other")
+        other.start()
+        other.close()
+        assert place.run("rewrap", "--to", "file:other/kek") == 0
+        place.set(kek="file:other/kek", kek_previous="file:kek")
+        place.start()
+        with place.engine().begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+        place.close()
+        place._engine = None
+        file = _document(place, "--backup", backup)
+        place.sign(file, "custodian/a", "custodian/b", "reviewer/r")
+        assert place.run("restore", "--change", file, "--backup", backup) == 0, capsys.readouterr().err
+        assert "source/prisme cpr 2: LOST" in capsys.readouterr().out
+        assert place.start().current()[1].usable(_FIRST) is None
+        assert place.states()["source/prisme", "cpr", 1] == "destroyed"
+        assert place.run("rewrap") == 0
+        place.close()
+
+
+def test_a_key_in_a_file_is_warned_of_in_the_log_and_in_words_but_not_for_synthetic_numbers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    warn_of_a_key_in_a_file("file:kek", Suite.SYNTHETIC)
+    warn_of_a_key_in_a_file("vault:https://bao.example/transit/kek?token-file=t", Suite.KINLINK_V1)
+    assert capsys.readouterr() == ("", "")
+    with capture_logs() as logged:
+        warn_of_a_key_in_a_file("file:kek", Suite.KINLINK_V1)
+    assert "pseudonymizer: WARNING: kek is a file" in capsys.readouterr().err
+    assert [(one["log_level"], one["setting"]) for one in logged] == [("warning", "kek")]
+
+
+@pytest.mark.parametrize(
+    ("versions", "days"),
+    [
+        ([("a", 0, None, None)], 130),  # in use: the last backup is of the day it was destroyed
+        ([("a", 0, 50, None), ("b", 50, None, None)], 130),
+        ([("a", 0, 50, 60), ("b", 50, None, 110)], 110),  # both gone
+        ([("a", 0, 90, None), ("b", 90, None, 105)], 120),  # backups under the first are kept until then
+        ([("a", 0, 5, None), ("b", 5, None, 101)], 101),  # the first was left before the key was made
+        ([("a", 0, 90, 60), ("b", 90, None, 95)], 100),  # nothing is left when it is destroyed
+    ],
+)
+def test_until_when_backups_open_a_destroyed_key(
+    versions: list[tuple[str, int, int | None, int | None]], days: int
+) -> None:
+    """A key that lived from day 10 to day 100, with backups kept for 30 days."""
+
+    def day(number: int) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number)
+
+    known = [
+        wrappings.WrappingVersion(name, day(first), *(None if one is None else day(one) for one in rest))
+        for name, first, *rest in versions
+    ]
+    assert wrappings.backups_until(known, day(10), day(100), timedelta(days=30)) == day(days)
