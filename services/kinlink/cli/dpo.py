@@ -14,8 +14,9 @@ from kinlink.cli.progress import stages
 from kinlink.client_config import ClientConfig
 from kinlink.errors import InputError
 from kinlink.report.collect import collect
-from kinlink.report.figures import Month, figures
+from kinlink.report.figures import figures
 from kinlink.report.logs import KeptFolder
+from kinlink.report.month import Month
 from kinlink.report.page import render
 
 _EPILOG = "Example: kinlink dpo report --month 2026-10 --kept kept -o report.html"
