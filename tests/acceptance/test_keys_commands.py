@@ -156,7 +156,7 @@ def test_what_cannot_be_done_is_said_with_what_to_do(
 ) -> None:
     error = unmoved.refused(who, *arguments)
     assert error.reason == reason
-    assert "4321" not in str(error)
+    assert "80-4321" not in str(error)
     assert unmoved.service.client("dpo/dpo").changes() == []
 
 

@@ -135,6 +135,11 @@ def _in_the_name_of(service: SigningService, change: Change) -> Callable[[], obj
     return lambda: service.client("custodian/b").propose(change.document(), signature)
 
 
+def _names_another(service: SigningService, change: Change) -> Callable[[], object]:
+    """A custodian signs, as themselves, a document that says a colleague proposed it."""
+    return lambda: service.propose(change, "custodian/b")
+
+
 def _approval_of_another(service: SigningService, change: Change) -> Callable[[], object]:
     service.propose(change)
     signature = service.signature(Verb.APPROVE, "reviewer/r", change.document())
@@ -215,6 +220,7 @@ ATTEMPTS: dict[str, tuple[Attempt, str, str]] = {
         "SIGNATURE_INVALID",
     ),
     "sent by a colleague": (_in_the_name_of, "ProposeChange", "SIGNER_NOT_CALLER"),
+    "in a colleague's name": (_names_another, "ProposeChange", "SIGNER_NOT_CALLER"),
     "a colleague's approval": (_approval_of_another, "ApproveChange", "SIGNER_NOT_CALLER"),
     "an approval of another change": (_approval_of_another_change, "ApproveChange", "SIGNATURE_INVALID"),
     "a proposal as an approval": (_proposal_as_approval, "ApproveChange", "SIGNATURE_INVALID"),
@@ -282,7 +288,8 @@ def test_anything_less_is_refused_with_its_reason_and_logged(attempted: SigningS
     after = [one for one in service.log()[len(before) :] if not one["rpc"].endswith("/ListKeys")]
     [entry] = after
     assert (entry["rpc"].partition("/")[2], entry["outcome"], entry["reason"]) == (method, "refused", reason)
-    assert "4321" not in str(entry)
+    assert "610180-4321" not in str(entry)
+    assert reason != "CHANGE_EXPIRED" or "has expired" in error.message
     if reason == "ACCESS_DENIED" or case in _UNREAD:
         return
     named = entry["evidence"]
@@ -455,6 +462,25 @@ def test_who_owns_the_database_enrols_nobody_and_makes_nothing_forgotten(
         connection.execute(text("PRAGMA foreign_keys = OFF"))
         connection.execute(text(statement.format(key="ab" * 32)))
     assert _refused(lambda: service.propose(service.change())).reason == "KEY_STORE_UNUSABLE"
+
+
+def test_signatures_written_into_the_database_count_for_nothing(service: SigningService) -> None:
+    """Approvals are not sealed: they prove themselves."""
+    change, forged = service.change(), service.change(reason="Forged")
+    service.propose(change)
+    service.propose(forged)
+    row = "INSERT INTO approvals VALUES (:change_id, :signer, :signature, '2026-10-01T12:00:00+00:00')"
+    with service.engine.begin() as connection:
+        for name in ("custodian/b", "reviewer/r"):
+            stolen = service.signature(Verb.APPROVE, name, forged.document())
+            connection.execute(text(row), {"change_id": change.change_id, "signer": name, "signature": stolen})
+    assert _refused(lambda: service.apply(change)).reason == "APPROVALS_MISSING"
+    with service.engine.begin() as connection:
+        swapped = "UPDATE changes SET document = :document WHERE change_id = :change_id"
+        other = replace(forged, change_id=change.change_id).document()
+        connection.execute(text(swapped), {"document": other, "change_id": change.change_id})
+    assert _refused(lambda: service.apply(change)).reason == "PROPOSER_REMOVED"
+    assert service.states() == _READY
 
 
 def test_the_data_protection_officer_sees_everything(service: SigningService) -> None:
