@@ -103,8 +103,8 @@ MEANINGS: dict[str, Meaning] = {
         "There is no such table, it is not released, or not for the caller.",
     ),
     "DELIVERY_UNKNOWN": _daily(
-        "Klienten spørger til en leverance, før den sendes. Almindelig drift.",
-        "The client asks about a delivery before it sends it. Ordinary work.",
+        "Der blev spurgt til en leverance, som koblingstjenesten ikke har fra den kilde.",
+        "A delivery was asked for that the linker does not have of that source.",
     ),
     "TOO_MANY_CALLS": _daily("Kalderen havde for mange kald i gang.", "The caller had too many calls under way."),
     "SUITE_NOT_ALLOWED": _ask(
