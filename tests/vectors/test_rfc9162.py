@@ -108,6 +108,14 @@ def test_corrupted_inclusion_is_refused(case: dict[str, Any]) -> None:
             verify_inclusion(*attempt)
 
 
+def test_bytes_moved_from_one_hash_to_its_neighbour_are_refused() -> None:
+    """What is hashed is their concatenation, which would be the same."""
+    proof = inclusion_proof(1, 2, Tree(LEAVES).node)
+    verify_inclusion(1, 2, LEAVES[1], proof, ROOTS[2])
+    with pytest.raises(ProofError, match="32 bytes"):
+        verify_inclusion(1, 2, proof[0][-1:] + LEAVES[1], [proof[0][:-1]], ROOTS[2])
+
+
 @pytest.mark.parametrize("case", [case for case in _VECTORS["consistency"] if case["proof"]])
 def test_corrupted_consistency_is_refused(case: dict[str, Any]) -> None:
     old, new, proof = case["old_size"], case["new_size"], hashes(case)

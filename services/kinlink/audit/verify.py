@@ -60,7 +60,7 @@ def verify(
         findings += _compare(before, reading, found.next_index)
     findings += _judge(held, reading, found.next_index)
     proven = max((e.checkpoint.size for e in held if reading.holds(e.checkpoint)), default=0)
-    if not findings and not proven:
+    if not findings and proven <= export.header.start:
         text = "Nothing is proven: no kept checkpoint lies within this export. Give one, or export more of the log."
         findings.append(Finding(FindingKind.UNPROVEN, text, export.header.start, reading.size))
     names = tuple(each.name for each in held if reading.holds(each.checkpoint))

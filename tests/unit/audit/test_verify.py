@@ -151,6 +151,15 @@ def test_service_signs_with_another_key(tmp_path: Path, kept: Path) -> None:
     assert found(result) == {(K.FOREIGN_KEY, None, None)}
 
 
+def test_service_shows_another_key(tmp_path: Path, kept: Path) -> None:
+    """In an export of a part without any checkpoint of the service's own."""
+    log = honest(N)
+    log.keep(kept / "1.checkpoint", 16)
+    other = Log(log.contents, key=OTHER_KEY, signed_at=(N,))
+    result = verify(other.export(tmp_path / "now", end=20), read([kept]), LOG_KEY)
+    assert found(result) == {(K.FOREIGN_KEY, None, None)}
+
+
 def test_kept_checkpoint_is_another_keys(tmp_path: Path, kept: Path) -> None:
     Log(honest(N).contents, key=OTHER_KEY).keep(kept / "1.checkpoint", N)
     result = verify(honest(N).export(tmp_path / "now"), read([kept]), LOG_KEY)
@@ -198,6 +207,15 @@ def test_earlier_export_was_edited(tmp_path: Path, kept: Path) -> None:
     assert not other.ok
 
 
+def test_unsigned_end_of_an_earlier_export_is_no_evidence(tmp_path: Path, kept: Path) -> None:
+    """Whoever holds the file could have written it."""
+    log = honest(N)
+    log.keep(kept / "1.checkpoint", 16)
+    invented = Log([*log.contents[:24], *(entry(index, count=8) for index in range(24, N))], signed_at=(20,))
+    earlier = invented.export(tmp_path / "earlier")
+    assert verify(log.export(tmp_path / "now"), read([kept]), LOG_KEY, earlier).ok
+
+
 def test_database_was_edited_and_nothing_signed_again(tmp_path: Path, kept: Path) -> None:
     """The service's own checkpoints, kept more often than the DPO's, make the range narrow."""
     log = honest(N)
@@ -219,6 +237,13 @@ def test_export_from_the_middle(tmp_path: Path, kept: Path) -> None:
     assert (result.ok, result.start, len(result.held)) == (True, 16, 2)
     other = rebuilt_changed(log).export(tmp_path / "other", start=25)
     assert found(verify(other, read([kept]), LOG_KEY)) == {(K.LOG_REBUILT, 25, N)}
+
+
+def test_checkpoint_where_the_export_begins_proves_none_of_it(tmp_path: Path, kept: Path) -> None:
+    log = honest(N)
+    log.keep(kept / "1.checkpoint", 16)
+    result = verify(log.export(tmp_path / "now", start=16), read([kept]), LOG_KEY)
+    assert found(result) == {(K.UNPROVEN, 16, N)}
 
 
 def test_nothing_kept_proves_nothing(tmp_path: Path) -> None:
@@ -248,7 +273,22 @@ def test_file_is_not_as_written(
     assert text in damaged.text
 
 
-@pytest.mark.parametrize("content", [b"", b"{}\n", b"[1]\n", b"null\n", b'{"form":"kinlink-audit-export-v1"}\n'])
+HEADER = '{"form":"kinlink-audit-export-v1","frontier":[%s],"origin":"a","start":%s,"verifier_key":"b"}\n'
+NO_HEADERS = [
+    b"",
+    b"{}\n",
+    b"[1]\n",
+    b"null\n",
+    b'{"form":"kinlink-audit-export-v1"}\n',
+    (HEADER % ("", 1)).encode(),
+    (HEADER % ('"00"', 1)).encode(),
+    (HEADER % ("", -1)).encode(),
+    (HEADER % ("", '"0"')).encode(),
+    (HEADER % ("", 0)).replace("v1", "v2").encode(),
+]
+
+
+@pytest.mark.parametrize("content", NO_HEADERS)
 def test_file_is_no_export(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "now").write_bytes(content)
     with pytest.raises(ExportError, match="first line"):
