@@ -102,6 +102,13 @@ def _outside(states: Sequence[LogState]) -> Light:
             "The log does not continue a checkpoint that you kept. Talk to the controller today.",
         )
         return Light("verification", Status.ACT, title, text)
+    failing = sorted({anchor.place for state in states for anchor in state.anchors if anchor.failing})
+    if failing:
+        text = Words(
+            f"Kontrolpunkter når ikke frem: {', '.join(failing)}. Spørg driften hvorfor.",
+            f"Checkpoints do not get through: {', '.join(failing)}. Ask the operator why.",
+        )
+        return Light("verification", Status.LOOK, title, text)
     if bare:
         names = ", ".join(bare)
         text = Words(

@@ -169,6 +169,7 @@ def state(log: Log, month: Month) -> LogState:
         verifier_key=log.verifier_key,
         key_kept=log.key_kept,
         witnesses=tuple(log.witnesses),
+        anchors=tuple(log.anchors),
         kept=tuple(log.kept),
         findings=tuple(log.findings),
         month_ok=counts.get("ok", 0),

@@ -29,7 +29,7 @@ from kinlink.audit_client import AuditClient
 from kinlink.audit_evidence import fetch_export, opened
 from kinlink.errors import ConflictError, InputError, KinlinkError
 from kinlink.report.log_rows import ELEMENTS
-from kinlink.report.material import Entry, Kept, Log, Witness
+from kinlink.report.material import Anchor, Entry, Kept, Log, Witness
 from kinlink.report.month import Month
 from kinlink.report.outliers import HISTORY_DAYS
 from kinlink.report.sample import draw
@@ -140,6 +140,7 @@ def _verified(
         verifier_key=str(own_key),
         key_kept=None if kept_key is None else kept_key == own_key,
         witnesses=_witnesses(signed, kept.keys, own_key),
+        anchors=list(pass_.anchors.values()),
         kept=_kept(kept.of(own_key.name), result),
         findings=[f"{each.kind}: {each.text}" for each in result.findings] + pass_.unreadable,
         entries=pass_.entries,
@@ -155,6 +156,7 @@ class _Pass:
     hashes: Mapping[int, bytes]  # of the month's entries: the leaf hash of what stands there
     size: int
     newest: str  # the export's newest checkpoint, or ""
+    anchors: Mapping[str, Anchor]
     unreadable: list[str]
 
 
@@ -163,6 +165,7 @@ def _read(service: str, export: Export, month: Month) -> _Pass:
     entries: list[Entry] = []
     hashes: dict[int, bytes] = {}
     unreadable: list[str] = []
+    anchors: dict[str, Anchor] = {}
     place, newest = 0, ""
     for record, _ in export.records():
         if isinstance(record, str):
@@ -173,13 +176,15 @@ def _read(service: str, export: Export, month: Month) -> _Pass:
         except EntryError as error:
             unreadable.append(f"{FindingKind.ENTRY_CHANGED}: entry {place} cannot be read: {error}.")
         else:
+            if entry.rpc == "log.anchor":
+                anchors[entry.subject] = Anchor(entry.subject, entry.outcome != "ok", entry.recorded_at)
             if month.holds(entry.recorded_at):
                 entries.append(entry)
                 hashes[place] = leaf_hash(record.content)
             elif entry.method in ELEMENTS and since <= entry.recorded_at.date() < month.first:
                 entries.append(entry)
         place += 1
-    return _Pass(entries, hashes, place, newest, unreadable)
+    return _Pass(entries, hashes, place, newest, anchors, unreadable)
 
 
 def _entry(service: str, place: int, content: bytes) -> Entry:

@@ -197,6 +197,15 @@ class Witness:
 
 
 @dataclass(frozen=True, slots=True)
+class Anchor:
+    """What the log last says of a place where checkpoints go: an entry is written when it begins or ceases to fail."""
+
+    place: str  # "writing file:/anchors", "reading s3://…"
+    failing: bool
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """One service's log and how far it is proven."""
 
@@ -207,6 +216,7 @@ class Log:
     verifier_key: str
     key_kept: bool | None  # whether it is the key that the DPO kept; None when none was kept
     witnesses: Sequence[Witness]
+    anchors: Sequence[Anchor]
     kept: Sequence[Kept]
     findings: Sequence[str]  # what verification found wrong; empty when all agrees
     entries: Sequence[Entry]  # those of the month, and of the time before it that volumes are compared with

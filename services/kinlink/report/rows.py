@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from kinlink.report.material import Holder, Kept, Witness
+from kinlink.report.material import Anchor, Holder, Kept, Witness
 from kinlink.report.words import Words
 
 
@@ -170,6 +170,7 @@ class LogState:
     verifier_key: str
     key_kept: bool | None
     witnesses: Sequence[Witness]
+    anchors: Sequence[Anchor]
     kept: Sequence[Kept]
     findings: Sequence[str]
     month_ok: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from kinlink.report.material import (
+    Anchor,
     Change,
     Entry,
     Grant,
@@ -215,6 +216,7 @@ def material() -> Material:
                 "kinlink.test/pseudonymizer+0a1b2c3d+AZ8=",
                 True,
                 (Witness("nabokommune.test/linker", True),),
+                (Anchor("writing s3://forankring/kinlink", False, at(9, 2)),),
                 (Kept("2026-09", 41, True),),
                 (),
                 tuple(entries()),
@@ -227,6 +229,7 @@ def material() -> Material:
                 "cd" * 32,
                 "kinlink.test/linker+1b2c3d4e+AZ8=",
                 None,
+                (),
                 (),
                 (),
                 (),

@@ -73,6 +73,13 @@ def test_kept_checkpoints_of_both_logs_are_proof() -> None:
     assert lights(replace(whole, logs=kept))["Proof outside the services"] == "ok"
 
 
+def test_an_anchor_that_fails_is_looked_at() -> None:
+    whole = material()
+    first, second = whole.logs
+    failing = replace(first, anchors=tuple(replace(anchor, failing=True) for anchor in first.anchors))
+    assert lights(replace(whole, logs=(failing, second)))["Proof outside the services"] == "look"
+
+
 def test_ages_are_judged_by_the_policy() -> None:
     whole = material()
     no_rule = replace(whole, policy=replace(whole.policy, rotate_after_days=0))
