@@ -102,16 +102,16 @@ class RekeyedKey(_message.Message):
     SAMPLE_SIZE_FIELD_NUMBER: _builtins.int
     ATTESTED_FIELD_NUMBER: _builtins.int
     held: _builtins.int
-    """Pseudonyms held under `from`."""
+    """Pseudonyms held under `from`. 0: none."""
     converted: _builtins.int
-    """Pseudonyms carried over; equals `held` once switched."""
+    """Pseudonyms carried over; equals `held` once switched. 0: none yet."""
     sample_size: _builtins.int
-    """Pseudonyms rekeyed again and found equal."""
+    """Pseudonyms rekeyed again and found equal. 0: none yet."""
     attested: _builtins.bool
-    """Whether the linker has attested it."""
+    """Whether the linker has attested it. Absent means not yet."""
     @_builtins.property
     def to(self) -> _types_pb2.KeyRef:
-        """The version they stand under now."""
+        """The version they stand under now. Always set."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class Rekeying(_message.Message):
     stage: Global___RekeyingStage.ValueType
     """The stage it is in, or stopped in. Always set."""
     done: _builtins.int
-    """Pseudonyms or rows done in this stage."""
+    """Pseudonyms or rows done in this stage. 0: none yet."""
     total: _builtins.int
     """Pseudonyms or rows in this stage. 0 when not yet known."""
     reason: _builtins.str

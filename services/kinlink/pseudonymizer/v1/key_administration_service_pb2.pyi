@@ -230,7 +230,7 @@ class ListKeysResponse(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
-    """The generation of the key store: it grows with every change."""
+    """The generation of the key store: it grows with every change. Always set."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyVersion]:
         """The keys. Empty when the caller may know of none."""
@@ -391,7 +391,9 @@ class Change(_message.Message):
     change_id: _builtins.str
     """The document's own id, a UUID. Always set."""
     document: _builtins.bytes
-    """The document, canonical JSON as kinlink.approvals writes it. Always set."""
+    """The document, canonical JSON as kinlink.change_document writes it. Always
+    set.
+    """
     state: Global___ChangeState.ValueType
     """Where it stands. Always set."""
     missing: _builtins.str
@@ -402,7 +404,7 @@ class Change(_message.Message):
 
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signature]:
-        """Approvals, in order of arrival."""
+        """Approvals, in order of arrival. Empty until there is one."""
 
     @_builtins.property
     def applied_at(self) -> _timestamp_pb2.Timestamp:
@@ -436,9 +438,11 @@ class ProposeChangeRequest(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     document: _builtins.bytes
-    """The document, canonical JSON as kinlink.approvals writes it."""
+    """The document, canonical JSON as kinlink.change_document writes it. Empty is
+    refused.
+    """
     signature: _builtins.bytes
-    """The proposer's signature, 64 bytes."""
+    """The proposer's signature, 64 bytes. Empty is refused."""
     def __init__(
         self,
         *,
@@ -486,9 +490,9 @@ class ApproveChangeRequest(_message.Message):
     CHANGE_ID_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     change_id: _builtins.str
-    """The change."""
+    """The change. Empty is refused."""
     signature: _builtins.bytes
-    """The approver's signature, 64 bytes."""
+    """The approver's signature, 64 bytes. Empty is refused."""
     def __init__(
         self,
         *,
@@ -535,7 +539,7 @@ class ApplyChangeRequest(_message.Message):
 
     CHANGE_ID_FIELD_NUMBER: _builtins.int
     change_id: _builtins.str
-    """The change."""
+    """The change. Empty is refused."""
     def __init__(
         self,
         *,
@@ -604,7 +608,7 @@ class ListChangesResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
-        """Newest first."""
+        """Newest first. Empty when there is none."""
 
     def __init__(
         self,
@@ -645,10 +649,12 @@ class ListSignersResponse(_message.Message):
     SIGNERS_FIELD_NUMBER: _builtins.int
     GENESIS_HASH_FIELD_NUMBER: _builtins.int
     genesis_hash: _builtins.bytes
-    """SHA-256 of the genesis file, 32 bytes: the log's first entry holds it too."""
+    """SHA-256 of the genesis file, 32 bytes: the log's first entry holds it too.
+    Always set.
+    """
     @_builtins.property
     def signers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signer]:
-        """By name."""
+        """By name. Never empty."""
 
     def __init__(
         self,
@@ -739,9 +745,9 @@ class Budget(_message.Message):
     caller: _builtins.str
     """"<role>/<name>". Always set."""
     per_day: _builtins.int
-    """Elements a day."""
+    """Elements a day. Always set."""
     per_year: _builtins.int
-    """Elements a year."""
+    """Elements a year. Always set."""
     def __init__(
         self,
         *,
@@ -774,18 +780,18 @@ class GetPolicyResponse(_message.Message):
     rotate_after_days: _builtins.int
     """How old a primary may become, in days. 0: no rule."""
     backups_kept_days: _builtins.int
-    """How long backups of the key store are kept, in days."""
+    """How long backups of the key store are kept, in days. 0: not said."""
     @_builtins.property
     def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Grant]:
-        """All grants, in the file's order."""
+        """All grants, in the file's order. Empty when nothing is granted."""
 
     @_builtins.property
     def budgets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Budget]:
-        """All budgets, in the file's order."""
+        """All budgets, in the file's order. Empty when nothing is granted."""
 
     @_builtins.property
     def plain_doors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Domains with an open plain door."""
+        """Domains with an open plain door. Empty when all are closed."""
 
     def __init__(
         self,
@@ -818,15 +824,17 @@ class AttestRekeyingRequest(_message.Message):
     SAMPLE_FROM_FIELD_NUMBER: _builtins.int
     SAMPLE_TO_FIELD_NUMBER: _builtins.int
     held: _builtins.int
-    """Pseudonyms held when the rekeying began or arrived since."""
+    """Pseudonyms held when the rekeying began or arrived since. 0: none."""
     converted: _builtins.int
-    """Pseudonyms carried over. Must equal `held`."""
+    """Pseudonyms carried over. Must equal `held`; else refused."""
     sample_from: _builtins.bytes
     """A random sample of the old pseudonyms, each blinded: 32·n bytes. At least
     min(64, held) where the holder rekeyed; empty otherwise.
     """
     sample_to: _builtins.bytes
-    """What they became, blinded with the same scalars, in the same order."""
+    """What they became, blinded with the same scalars, in the same order. Empty
+    where that is.
+    """
     @_builtins.property
     def to(self) -> _types_pb2.KeyRef:
         """The version it stands under now; for a linker that only passes a source's
@@ -858,7 +866,7 @@ class AttestRekeyingResponse(_message.Message):
 
     SAMPLE_SIZE_FIELD_NUMBER: _builtins.int
     sample_size: _builtins.int
-    """The elements of the sample that were checked."""
+    """The elements of the sample that were checked. 0: there was none."""
     def __init__(
         self,
         *,
@@ -903,11 +911,11 @@ class Holder(_message.Message):
     holder: _builtins.str
     """"<role>/<name>". Always set."""
     held: _builtins.int
-    """As attested."""
+    """As attested. 0 until then."""
     converted: _builtins.int
-    """As attested."""
+    """As attested. 0 until then."""
     sample_size: _builtins.int
-    """Elements of the sample that the service rekeyed and compared."""
+    """Elements of the sample that the service rekeyed and compared. 0: none."""
     @_builtins.property
     def attested_at(self) -> _timestamp_pb2.Timestamp:
         """When it attested. Absent until then."""
@@ -946,11 +954,11 @@ class Rotation(_message.Message):
     """Where the old version stands."""
     @_builtins.property
     def to(self) -> _types_pb2.KeyRef:
-        """Its successor."""
+        """Its successor. Always set."""
 
     @_builtins.property
     def activated_at(self) -> _timestamp_pb2.Timestamp:
-        """When the successor became the primary."""
+        """When the successor became the primary. Always set."""
 
     @_builtins.property
     def destroyed_at(self) -> _timestamp_pb2.Timestamp:
@@ -958,7 +966,9 @@ class Rotation(_message.Message):
 
     @_builtins.property
     def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Holder]:
-        """Everybody whom the policy lets hold pseudonyms of this key."""
+        """Everybody whom the policy lets hold pseudonyms of this key. Empty when that
+        is nobody.
+        """
 
     @_builtins.property
     def last_used_at(self) -> _timestamp_pb2.Timestamp:
@@ -991,7 +1001,7 @@ class ListRotationsResponse(_message.Message):
     ROTATIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rotations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rotation]:
-        """Newest first."""
+        """Newest first. Empty when there is none."""
 
     def __init__(
         self,
