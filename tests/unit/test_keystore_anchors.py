@@ -182,3 +182,18 @@ def test_the_store_without_anchors_still_refuses_what_it_has_seen_newer(place: P
     place.put_back(kept)
     with pytest.raises(UnavailableError):
         store.at(1)
+
+
+def test_a_generation_slipped_in_between_is_found(place: Place, engine: Engine) -> None:
+    store = place.start()
+    rotate(store)
+    with engine.begin() as connection:
+        first, second, third = history.since(connection, 1)
+        slipped = history.compose(second.manifest, third.previous, second.people)
+        connection.execute(text("DELETE FROM keystore_history WHERE generation = 2"))
+        history.insert_document(connection, slipped)
+    assert (first.generation, third.previous) == (1, second.sha256)
+    for generation in (2, 3):
+        (place.folder / "anchors" / name_of(generation)).unlink()
+    with pytest.raises(KeyStoreError, match="does not hold together at generation 2"):
+        place.start()
