@@ -1,4 +1,4 @@
-"""The pseudonymizer as the linker sees it: `linkage.rekeying.KeyService` over a channel."""
+"""The pseudonymizer as the linker sees it: `linkage.rekeyed.KeyService` over a channel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kinlink.pseudonymizer.v1 import key_administration_service_pb2 as pb
 from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import KeyAdministrationServiceStub
 from kinlink.rekeying_client import RekeyingClient
 from linker.linkage.conversion import KINDS
-from linker.linkage.rekeying import Leaving
+from linker.linkage.rekeyed import Leaving
 
 _WORDS = {number: kind for kind, number in KINDS.items()}
 _ASKED_WITHIN_S = 5.0  # while a source waits

@@ -11,7 +11,7 @@ from kinlink.delivery.datasets import Kind
 from kinlink.errors import ConflictError, UnavailableError
 from kinlink.types.v1.types_pb2 import KeyRef
 from linker.linkage.conversion import KINDS
-from linker.linkage.rekeying import Leaving
+from linker.linkage.rekeyed import Leaving
 from tests.unit import linker_fixtures as given
 
 WORDS = {number: kind for kind, number in KINDS.items()}

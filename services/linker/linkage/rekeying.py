@@ -19,79 +19,24 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from random import SystemRandom
-from typing import Protocol
 
 import polars as pl
 
-from kinlink import ristretto255
-from kinlink.delivery.datasets import DATASETS, Kind
+from kinlink.delivery.datasets import DATASETS
 from kinlink.errors import RefusedError
 from kinlink.types.v1 import types_pb2
 from linker.background import Report
-from linker.frames import IDENTITIES, REKEYED, check
-from linker.linkage.conversion import KINDS, Converter, Progress, convert_all, standing
+from linker.linkage.conversion import KINDS, convert_all, standing
+from linker.linkage.rekeyed import KeyService, Leaving, MismatchError, after_switch, count, missing, rekeyed, verified
 from linker.store import deliveries, rekeyings, tables
 from linker.store.rekeyings import RekeyedKey, Stage
-from linker.store.snapshots import Change, PinnedSnapshot, Snapshots
+from linker.store.snapshots import Snapshots
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 from servicekit.errors import PreconditionError, UnavailableError
 
 PIECE = 65_536  # pseudonyms: 2 MB, some seconds of both services' work
-SAMPLE = 256
 _LOOK_EVERY_S = 0.5
-_SIZE = ristretto255.SIZE
-
-
-@dataclass(frozen=True, slots=True)
-class Leaving:
-    """A key version that everything is to be carried away from, and its successor.
-
-    Not `retiring` is one that cannot be used now: disabled or compromised.
-    """
-
-    domain: str
-    kind: Kind
-    from_version: int
-    to_version: int
-    retiring: bool = True
-
-    def ref(self, version: int) -> types_pb2.KeyRef:
-        """Return the wire's name of a version of the line."""
-        return types_pb2.KeyRef(domain=self.domain, kind=KINDS[self.kind], version=version)
-
-    @property
-    def stands(self) -> pl.Expr:
-        """Whether an identity stands under the version that is left."""
-        return (pl.col("kind") == self.kind.value) & (pl.col("key_version") == self.from_version)
-
-
-class KeyService(Converter, Protocol):
-    """The pseudonymizer as a holder of pseudonyms sees it. All methods raise KinlinkError."""
-
-    def leaving(self) -> Sequence[Leaving]:
-        """Return the versions that this linker may hold pseudonyms of and that have a successor."""
-        ...
-
-    def rekey(
-        self, elements: bytes, from_key: types_pb2.KeyRef, to_key: types_pb2.KeyRef, progress: Progress = ...
-    ) -> tuple[bytes, types_pb2.KeyRef]:
-        """Return 32·n bytes in the order given, and the key with its version."""
-        ...
-
-    def attest(
-        self,
-        from_key: types_pb2.KeyRef,
-        to_key: types_pb2.KeyRef | None,
-        *,
-        held: int,
-        converted: int,
-        sample_from: bytes = ...,
-        sample_to: bytes = ...,
-    ) -> int:
-        """State that nothing stands under `from_key` any more; return how much of the sample was checked."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +71,7 @@ class RekeyingWork:
             try:
                 while own and not self._switched(service, own, rekeying_id, report):
                     self._copy(service, own, report)
-            except _MismatchError as mismatch:
+            except MismatchError as mismatch:
                 self._discard_copy()
                 raise PreconditionError(str(mismatch), "REKEYING_MISMATCH") from None
             for number, line in enumerate(leaving):
@@ -147,36 +92,36 @@ class RekeyingWork:
         for line in own:
             while True:
                 with self.store.pin() as pinned:
-                    held = _count(pinned.scan(tables.IDENTITIES).filter(line.stands))
-                    missing = _missing(pinned, line)
-                    left, piece = _count(missing), missing.head(self.piece).collect()
+                    held = count(pinned.scan(tables.IDENTITIES).filter(line.stands))
+                    left = missing(pinned, line)
+                    n_left, piece = count(left), left.head(self.piece).collect()
                 if piece.is_empty():
                     break
 
-                def within(done: int, _: int, before: int = held - left, total: int = held) -> None:
+                def within(done: int, _: int, before: int = held - n_left, total: int = held) -> None:
                     report(Stage.REKEYING, before + done, total)
 
-                rekeyed = _rekeyed(service, line, piece, within)
+                copied = rekeyed(service, line, piece, within)
                 with self.store.change("rekeying") as change:
-                    change.write(tables.REKEYED, append=rekeyed.lazy())
+                    change.write(tables.REKEYED, append=copied.lazy())
                     with change.commit():
                         pass
-                report(Stage.REKEYING, held - left + piece.height, held)
+                report(Stage.REKEYING, held - n_left + piece.height, held)
         self.store.purge([tables.REKEYED])
 
     def _switched(self, service: KeyService, own: Sequence[Leaving], rekeying_id: str, report: Report) -> bool:
         """Let the next snapshot name the copy; return False when too much of it is missing."""
         with self.store.change("rekeying") as change:
-            missing = [(line, _missing(change, line)) for line in own]
-            if sum(_count(rows) for _, rows in missing) > self.piece // 16:
+            left = [(line, missing(change, line)) for line in own]
+            if sum(count(rows) for _, rows in left) > self.piece // 16:
                 return False
             report(Stage.SWITCH, 0, len(own))
-            late = [_rekeyed(service, line, rows.collect()) for line, rows in missing]
+            late = [rekeyed(service, line, rows.collect()) for line, rows in left]
             copy = pl.concat([change.scan(tables.REKEYED), *(rows.lazy() for rows in late)])
             before = change.scan(tables.IDENTITIES)
-            if any(_count(before.filter(line.stands)) for line in own):
-                change.write(tables.IDENTITIES, replace=True, append=_after(before, copy, own))
-            keys = [_verified(service, line, before, change.scan(tables.IDENTITIES)) for line in own]
+            if any(count(before.filter(line.stands)) for line in own):
+                change.write(tables.IDENTITIES, replace=True, append=after_switch(before, copy, own))
+            keys = [verified(service, line, before, change.scan(tables.IDENTITIES)) for line in own]
             if change.base.version(tables.REKEYED) is not None:
                 change.write(tables.REKEYED, replace=True)
             with change.commit() as connection:
@@ -261,77 +206,6 @@ class RekeyingWork:
                 raise UnavailableError(message, reason)
             self.wait(_LOOK_EVERY_S)
             waited_s += _LOOK_EVERY_S
-
-
-class _MismatchError(Exception):
-    """The new pseudonyms are not those of the old ones."""
-
-
-def _count(rows: pl.LazyFrame) -> int:
-    return int(rows.select(pl.len()).collect(engine="streaming").item())
-
-
-def _missing(at: PinnedSnapshot | Change, line: Leaving) -> pl.LazyFrame:
-    """Return the identities (id, pseudonym) of the line that are not in the copy."""
-    done = at.scan(tables.REKEYED).filter(pl.col("key_version") == line.to_version)
-    held = at.scan(tables.IDENTITIES).filter(line.stands)
-    return held.select("id", "pseudonym").join(done.select("id"), on="id", how="anti")
-
-
-def _packed(pseudonyms: pl.Series) -> bytes:
-    return b"".join(pseudonyms)
-
-
-def _rekeyed(
-    service: KeyService, line: Leaving, held: pl.DataFrame, progress: Progress = lambda *_: None
-) -> pl.DataFrame:
-    """Return rows of the copy for identities (id, pseudonym). Asks the pseudonymizer."""
-    if held.is_empty():
-        return pl.DataFrame(schema=REKEYED)
-    from_key, to_key = line.ref(line.from_version), line.ref(line.to_version)
-    elements, _ = service.rekey(_packed(held["pseudonym"]), from_key, to_key, progress)
-    pieces = [elements[at : at + _SIZE] for at in range(0, len(elements), _SIZE)]
-    return held.select(
-        "id",
-        pl.Series("pseudonym", pieces, dtype=pl.Binary),
-        pl.lit(line.to_version, dtype=pl.UInt32).alias("key_version"),
-    )
-
-
-def _after(before: pl.LazyFrame, copy: pl.LazyFrame, own: Sequence[Leaving]) -> pl.LazyFrame:
-    """Return the identities with the pseudonyms of the copy: one row an id, as before."""
-    parts = [before.filter(~pl.any_horizontal(line.stands for line in own))]
-    for line in own:
-        new = copy.filter(pl.col("key_version") == line.to_version)
-        parts.append(before.filter(line.stands).select("id", "kind", "source").join(new, on="id", how="left"))
-    return pl.concat([check(part, IDENTITIES, "identities") for part in parts])
-
-
-def _verified(service: KeyService, line: Leaving, before: pl.LazyFrame, after: pl.LazyFrame) -> RekeyedKey:
-    """Compare counts, and rekey a random sample again; return what was done.
-
-    Raises:
-        _MismatchError: an identity is missing or under the old version still, or one of the sample differs.
-    """
-    held = before.filter(line.stands).select("id").collect()["id"]
-    new = after.filter(kind=line.kind.value, key_version=line.to_version)
-    counts = [_count(held.to_frame().lazy().join(new.drop_nulls("pseudonym"), on="id", how="semi"))]
-    counts += [_count(new) - _count(before.filter(kind=line.kind.value, key_version=line.to_version))]
-    if counts != [len(held), len(held)] or _count(before) != _count(after) or _count(after.filter(line.stands)):
-        raise _MismatchError("the copy does not hold each pseudonym once; a new rekeying makes it anew")
-    drawn = SystemRandom().sample(held.to_list(), min(SAMPLE, len(held)))
-    chosen = pl.col("id").is_in(drawn)
-    old_rows, new_rows = (rows.filter(chosen).sort("id").collect() for rows in (before, after))
-    again = _rekeyed(service, line, old_rows.select("id", "pseudonym"))
-    if not again["pseudonym"].equals(new_rows["pseudonym"]):
-        message = "a sample rekeyed again differs from what was rekeyed before; tell the pseudonymizer's operator"
-        raise _MismatchError(message)
-    scalars = ristretto255.random_scalars(len(drawn))  # what is kept for the attestation is blinded
-    sample = [ristretto255.multiply_each(scalars, _packed(rows["pseudonym"])) for rows in (old_rows, new_rows)]
-    return RekeyedKey(
-        line.domain, line.kind.value, line.from_version, line.domain, line.to_version if len(held) else 0,
-        held=len(held), converted=len(held), sample_from=sample[0], sample_to=sample[1], sample_size=len(drawn),
-    )  # fmt: skip
 
 
 def _entry(event: str, key: RekeyedKey, version: int) -> AuditEntry:
