@@ -67,7 +67,10 @@ def _on_sqlite_begin(connection: Connection) -> None:
 @contextmanager
 def read(source: Engine) -> Iterator[Connection]:
     """Yield a connection for reading one consistent state; waits for no writer."""
-    with source.connect().execution_options(kinlink_read_only=True) as connection:
+    options: dict[str, Any] = {"kinlink_read_only": True}
+    if source.dialect.name == "postgresql":  # whose default sees what others commit between two statements
+        options["isolation_level"] = "REPEATABLE READ"
+    with source.connect().execution_options(**options) as connection:
         yield connection
 
 

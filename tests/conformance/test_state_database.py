@@ -256,3 +256,14 @@ def test_error_holds_no_value_of_the_statement(engine: Engine) -> None:
     with pytest.raises(SQLAlchemyError) as caught, engine.begin() as connection:
         connection.execute(text("INSERT INTO missing VALUES (:value)"), {"value": "6101800010"})
     assert "6101800010" not in str(caught.value)
+
+
+def test_a_reader_sees_one_state_while_others_write(engine: Engine) -> None:
+    log = AuditLog(engine)
+    log.append(entry())
+    with database.read(engine) as connection:
+        count = text("SELECT count(*) FROM audit_entries")
+        before = connection.execute(count).scalar_one()
+        log.append(entry())
+        assert connection.execute(count).scalar_one() == before
+    assert log.size() == 2
