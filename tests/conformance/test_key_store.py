@@ -9,9 +9,11 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy import Engine, create_engine, event, select, text
 
 from kinlink import ristretto255
+from kinlink.pseudonyms import Kind
+from pseudonymizer.keyset import KeyName
 from pseudonymizer.keystore import tables
 from pseudonymizer.keystore.store import KeyStore
 from pseudonymizer.lifecycle import KeyState, Transition
@@ -94,6 +96,25 @@ def test_replicas_that_rotate_together_make_one_rotation(replicas: tuple[Replica
     versions = [v for v in replicas[0].keys.current()[0] if v.line == (FIRST.domain, FIRST.kind)]
     assert [version.state for version in versions][:2] == [KeyState.RETIRING, KeyState.ACTIVE]
     assert [version.state for version in versions][2:] in ([], [KeyState.PENDING])
+
+
+def test_a_store_that_changes_while_it_is_read_is_not_taken_for_one_that_others_changed(
+    replicas: tuple[Replica, Replica], connect: Callable[[], Engine], tmp_path: Path
+) -> None:
+    engine, changed = connect(), list[KeyName]()
+    reader = given.keystore(engine, POLICY, tmp_path)
+
+    def change_first(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "keystore_head.mac" in statement and not changed:  # the rows are read, the seal over them is not
+            changed.append(given.rotate(replicas[0].keys, FIRST))
+
+    given.rotate(replicas[0].keys, KeyName(FIRST.domain, Kind.ADDRESS, 1))
+    event.listen(engine, "before_cursor_execute", change_first)
+    keyset = reader.at(3)
+    assert changed == [SECOND]
+    assert reader.refused == ""
+    assert keyset.generation in (3, 5)
+    assert reader.at(5).usable(SECOND) is not None
 
 
 def test_nothing_is_answered_under_a_key_once_the_log_says_that_it_is_destroyed(

@@ -39,6 +39,7 @@ from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 from servicekit.errors import InvalidError, UnavailableError
 
+_ATTEMPTS: Final = 5  # to read a store that others change meanwhile
 LOCK: Final = 7_310_151  # any constant that no other advisory lock uses
 _CHANGED: Final = "the key store was changed by something else than this service; restore a backup"
 _OLDER: Final = "the key store is older, or another, than this process has seen it; an old one was put back"
@@ -104,7 +105,8 @@ class KeyStore:
         self._opened: dict[tuple[KeyName, int], Key] = {}
         self._refused = ""
         self._loading = Lock()
-        self._open: set[Connection] = set()
+        self._open: set[Connection] = set()  # transactions of `change`
+        self._erasing: set[Connection] = set()  # those in which a key was destroyed
 
     def open(self, lines: Iterable[tuple[str, Kind]]) -> Keyset:
         """Return the keys of these lines (domain, kind), making those that have none.
@@ -149,9 +151,7 @@ class KeyStore:
         Raises:
             UnavailableError: as `at`.
         """
-        with read(self._engine) as connection:
-            generation = tables.generation(connection)
-        self.at(generation)
+        self.at(self._generation())
         with self._loading:
             return self._versions, self._keyset
 
@@ -199,33 +199,54 @@ class KeyStore:
             self._open.add(connection)
             try:
                 yield connection
+            except BaseException:
+                self._erasing.discard(connection)
+                raise
             finally:
                 self._open.discard(connection)
             after = self._seal(connection, before, always=always)
-        if after != before:
+        if connection in self._erasing:
+            self._erasing.discard(connection)
             erasure.finish(self._engine)
+        self._anchors.write(after)
         with self._loading:
             self._load()
-        self._anchors.write(after)
 
     def _load(self) -> None:
         """Read the store again, whole; called with the lock held. Raises KeyStoreError."""
+        for _ in range(_ATTEMPTS):
+            before = self._generation()
+            try:
+                self._load_once()
+            except KeyStoreError:
+                if self._generation() == before:
+                    raise
+                continue  # what was read while a change was committed does not fit together: read it once more
+            return
+        self._load_once()
+
+    def _generation(self) -> int:
         with read(self._engine) as connection:
-            proven = self.manifest(connection)
+            return tables.generation(connection)
+
+    def _load_once(self) -> None:
+        with read(self._engine) as connection:
             rows = self._rows(connection)
+            proven = self._prove(connection, rows)
         if proven.generation < self._manifest.generation or (
             proven.generation == self._manifest.generation and proven != self._manifest
         ):
             raise KeyStoreError(_OLDER)
         self._anchors.check(proven)
         opened: dict[tuple[KeyName, int], Key] = {}
-        for row, version in zip(rows, map(KeyVersionRow.of_row, rows), strict=True):
+        versions = _versions(rows)
+        for row, version in zip(rows, versions, strict=True):
             if version.line not in self._lines:
                 continue
             place = version.name, version.generation
             opened[place] = self._opened.get(place) or self._unseal(row, version)
         self._opened = opened
-        self._manifest, self._versions = proven, tuple(map(KeyVersionRow.of_row, rows))
+        self._manifest, self._versions = proven, tuple(versions)
         self._keyset = Keyset(opened.values(), proven.generation)
         self._refused = ""
 
@@ -293,13 +314,11 @@ class KeyStore:
             self._audit.append(entry, connection)
         if any(step is Transition.DESTROY for _, step in steps):
             erasure.rewrite(connection, [dict(row) for row in self._rows(connection)])
+            self._erasing.add(connection)
 
     def versions(self, connection: Connection) -> list[KeyVersionRow]:
         """Return all versions ever made, by domain, kind and version, without keys, as the database has them."""
-        try:
-            return [KeyVersionRow.of_row(row) for row in self._rows(connection)]
-        except (ValueError, TypeError, KeyError) as error:
-            raise KeyStoreError(_CHANGED) from error
+        return _versions(self._rows(connection))
 
     def manifest(self, connection: Connection) -> Manifest:
         """Return the manifest of the store, proven.
@@ -307,7 +326,10 @@ class KeyStore:
         Raises:
             KeyStoreError: the store was changed, or was made for another suite.
         """
-        versions, head = self.versions(connection), self._head(connection)
+        return self._prove(connection, self._rows(connection))
+
+    def _prove(self, connection: Connection, rows: Sequence[RowMapping]) -> Manifest:
+        versions, head = _versions(rows), self._head(connection)
         if any(version.suite is not self._suite for version in versions):
             raise KeyStoreError("this key store was made for another suite; never mix real and synthetic data")
         if head is None:
@@ -381,6 +403,13 @@ class KeyStore:
     def _check_open(self, connection: Connection) -> None:
         if connection not in self._open:
             raise RuntimeError("keys change in a transaction of KeyStore.change() only")
+
+
+def _versions(rows: Sequence[RowMapping]) -> list[KeyVersionRow]:
+    try:
+        return [KeyVersionRow.of_row(row) for row in rows]
+    except (ValueError, TypeError, KeyError) as error:
+        raise KeyStoreError(_CHANGED) from error
 
 
 def _unusable() -> UnavailableError:

@@ -52,5 +52,5 @@ _GENERATION = select(head.c.generation)
 
 
 def generation(connection: Connection) -> int:
-    """Return the store's generation: it grows with every change. One row, by its key."""
-    return int(connection.execute(_GENERATION).scalar_one())
+    """Return the store's generation: it grows with every change. One row; 0 where there is none."""
+    return int(connection.execute(_GENERATION).scalar() or 0)
