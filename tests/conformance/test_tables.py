@@ -133,3 +133,20 @@ def test_binary_lists_nulls_and_dates_survive(tables: Tables) -> None:
     )
     version = tables.write(quarantine("catalogue"), None, append=catalogue.lazy())
     assert tables.scan(quarantine("catalogue"), version).sort("service").collect().equals(catalogue)
+
+
+def test_replace_leaves_the_rows_of_append_alone_which_may_come_from_the_base(tables: Tables) -> None:
+    def identities(*ids: int) -> pl.LazyFrame:
+        row = {"kind": "cpr", "source": None, "pseudonym": b"\1" * 32, "key_version": 1}
+        return pl.LazyFrame([{"id": number, **row} for number in ids], schema=SCHEMAS[IDENTITIES])
+
+    first = tables.write(IDENTITIES, None, append=identities(1, 2, 3))
+    rewritten = tables.scan(IDENTITIES, first).with_columns(pl.lit(2, dtype=pl.UInt32).alias("key_version"))
+    second = tables.write(IDENTITIES, first, replace=True, append=rewritten)
+    assert tables.scan(IDENTITIES, second).collect()["key_version"].to_list() == [2, 2, 2]
+    assert tables.scan(IDENTITIES, first).collect()["key_version"].to_list() == [1, 1, 1]
+    emptied = tables.write(IDENTITIES, second, replace=True)
+    assert tables.scan(IDENTITIES, emptied).collect().is_empty()
+    tables.purge(IDENTITIES, emptied)
+    third = tables.write(IDENTITIES, emptied, append=identities(4))
+    assert tables.scan(IDENTITIES, third).collect()["id"].to_list() == [4]
