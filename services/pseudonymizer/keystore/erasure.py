@@ -37,7 +37,7 @@ def rewrite(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def finish(engine: Engine) -> None:
-    """Remove what the files still hold of it, once the change is committed. What fails is tried again at the next start."""
+    """Remove what the files still hold of it, once that is committed. What fails is tried at the next start."""
     try:
         if engine.dialect.name == "sqlite":
             _empty_journal(engine)
