@@ -18,6 +18,7 @@ from pypdf import PdfReader
 
 from examples.deliveries import DELIVERIES
 from examples.log_control import DPO, keep
+from kinlink.audit.note import VerifierKey
 from kinlink.report.figures import figures
 from kinlink.report.month import Month
 from kinlink.report.page import render
@@ -126,6 +127,52 @@ def test_sample_is_of_both_logs_proven_and_the_same_when_drawn_again(
             of = [row["index"] for row in first["sample"] if row["service"] == log["service"]]
             assert [row["index"] for row in second["sample"] if row["service"] == log["service"]] == of
         assert log["size"] <= first["logs"][number]["size"]
+
+
+def test_tampered_log_and_foreign_key_are_to_act_on(town: Town, months: str, tmp_path: Path) -> None:
+    """One letter of one entry of an export is another; and the key that was kept is another log's."""
+    kept, export = tmp_path / "kept", tmp_path / "pseudonymizer.audit"
+    keep(town.stack.run, kept)
+    town.stack.run(DPO, "audit", "export", "--service", "pseudonymizer", "--out", export)
+    lines = export.read_bytes().splitlines(keepends=True)
+    place = next(number for number, line in enumerate(lines) if b'"outcome":"ok"' in line and b"Evaluate" in line)
+    index = json.loads(lines[place])["entry"]["index"]
+    lines[place] = lines[place].replace(b'"source/', b'"sourcf/')
+    export.write_bytes(b"".join(lines))
+    linker = kept / "linker.key.txt"
+    name, _, rest = (kept / "pseudonymizer.key.txt").read_text("utf-8").partition("+")
+    public = VerifierKey.parse(f"{name}+{rest}").public
+    linker.write_text(str(VerifierKey("kinlink.test/linker", public)), encoding="utf-8")
+
+    out = tmp_path / "report.json"
+    options = ("--pseudonymizer-export", export, "--kept", kept, "-o", tmp_path / "report.html", "--json", out)
+    said = town.stack.run(DPO, "dpo", "report", "--month", months, *options, check=False)
+    assert said.returncode == 0, said.stderr
+    found = json.loads(out.read_text("utf-8"))
+    lights = {light["title"]["en"]: light for light in found["lights"]}
+    assert lights["The logs were not changed"]["status"] == "act"
+    assert "pseudonymizer, linker" in lights["The logs were not changed"]["text"]["en"]
+    first, second = found["logs"]
+    assert any(text.startswith("entry changed: ") and f"ntry {index} " in text for text in first["findings"])
+    assert second["key_kept"] is False
+    assert "NOT the kept key" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_input_that_is_none_is_refused_with_a_reason(town: Town, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "no.audit").write_text("{}\n", encoding="utf-8")
+    page = ("-o", tmp_path / "report.html")
+    for options, reason in (
+        (("--month", "2026-13"), "REQUEST_INVALID"),
+        (("--month", "2026-10", "--kept", tmp_path / "empty"), "NOTHING_KEPT"),
+        (("--month", "2026-10", "--linker-export", tmp_path / "no.audit"), "NO_EXPORT"),
+    ):
+        said = town.stack.run(DPO, "dpo", "report", *options, *page, check=False)
+        assert said.returncode == 3, said.stderr
+        assert f"[{reason}]" in said.stderr
+    said = town.stack.run(CONSUMER, "dpo", "report", "--month", "2026-10", *page, check=False)
+    assert said.returncode == 4, said.stderr
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_no_number_of_the_extracts_is_in_the_report(town: Town, town_report: Report) -> None:

@@ -154,7 +154,7 @@ def test_every_chart_has_a_title_and_a_description() -> None:
 def test_every_cell_of_every_table_says_its_column() -> None:
     """On a telephone a row is a list, and so each cell needs its column's name."""
     html, _ = page(material())
-    for table in re.findall(r"<table>.*?</table>", html, re.DOTALL):
+    for table in re.findall(r"<table[ >].*?</table>", html, re.DOTALL):
         columns = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", table)
         for row in re.findall(r"<tr[^>]*>(.*?)</tr>", table.partition("<tbody>")[2], re.DOTALL):
             labels = re.findall(r'<td data-label="([^"]*)"', row)
