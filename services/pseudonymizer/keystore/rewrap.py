@@ -59,6 +59,7 @@ def rewrap(engine: Engine, store: KeyStore, old: KeyEncryptionKey, new: KeyEncry
         count = sum(row["wrapped_key"] is not None for row in rows)
         proof = json.dumps({"from": before, "to": version}, sort_keys=True, separators=(",", ":"))
         audit.append(AuditEntry("kek.rewrap", "", "ok", count=count, evidence=proof), connection)
+    erasure.finish(engine)
     return Rewrapped(count, before, version)
 
 
