@@ -205,7 +205,7 @@ class KeyStore:
             finally:
                 self._open.discard(connection)
             after = self._seal(connection, before, always=always)
-        if connection in self._erasing:
+        if always or connection in self._erasing:
             self._erasing.discard(connection)
             erasure.finish(self._engine)
         self._anchors.write(after)
