@@ -163,15 +163,26 @@ def test_a_conversion_answered_under_the_old_version_and_committed_after_the_swi
     world.deliver("a", "b")
     world.convert()
     world.keys.rotate(LINKAGE)
+    copying, answered, switched = threading.Event(), threading.Event(), threading.Event()
+
+    def before(operation: str) -> None:
+        if operation == "rekey" and not copying.is_set():
+            copying.set()
+            assert answered.wait(60)
+        if operation == "convert" and copying.is_set() and not answered.is_set():
+            answered.set()
+            assert switched.wait(60)
+
+    world.keys.before = before
+    started = world.rekeyings.start(str(uuid.uuid4()))
+    assert copying.wait(60)
     world.deliver("b", "c", source="dubu")
-    world.keys.before = lambda operation: switch() if operation == "convert" else None
-
-    def switch() -> None:
-        world.keys.before = lambda _: None
-        stopped = world.rekey()
-        assert (stopped.snapshot is not None, stopped.reason) == (True, "STORE_IN_USE"), "the conversion still reads"
-
-    world.convert()  # its first answer is under version 1, and the rekeying comes before its commit
+    converting = threading.Thread(target=world.convert)
+    converting.start()
+    stopped = list(world.rekeyings.watch(started.rekeying_id))[-1]
+    assert (stopped.snapshot is not None, stopped.reason) == (True, "STORE_IN_USE"), "the conversion still reads"
+    switched.set()
+    converting.join(60)
     assert set(world.identities()) == expected("abc", 2)
     assert len(world.identities()) == 3
     assert world.rekey().state == RunState.SUCCEEDED
