@@ -11,20 +11,25 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
+import subprocess
 import sys
 import uuid
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-from examples.stack import SERVICES, SOURCES, Stack
+from examples.log_control import control, keep
+from examples.rotation import Rotation, Run, rekey_linker
+from examples.stack import PEOPLE, PURPOSE, SERVICES, SOURCES, Stack
 from kinlink import ristretto255
 from kinlink.channel import open_channel
 from kinlink.conversion_client import ConversionClient
@@ -40,10 +45,13 @@ from pseudonymizer.policy import Policy
 from servicekit import database
 from servicekit.audit import AuditLog
 from tests.privacy.canary_roads import CANARIES, MALFORMED, PERSON, PERSONS, Roads
+from tests.privacy.key_roads import KEY_CANARIES, key_roads
+from tests.privacy.parties import audited
 from tests.privacy.searcher import Finding, Searcher
 from tests.running import identity
 from tests.telemetry.receiver import Receiver, attributes, receiving
 
+NUMBERS = CANARIES | MALFORMED | KEY_CANARIES
 LEAKY = Path(__file__).with_name("leaky_service.py")
 
 
@@ -68,14 +76,15 @@ def scalars(folder: Path) -> dict[str, bytes]:
     kek = open_key_encryption_key("file:kek.key", folder, first_start=False)
     keyset = KeyStore(engine, kek, policy.suite, AuditLog(engine)).open(policy.key_lines())
     engine.dispose()
-    return {f"key of {d} {k}": keyset.for_evaluation(KeyName(d, k, 0)).scalar for d, k in policy.key_lines()}
+    names = [KeyName(domain, kind, version) for domain, kind in policy.key_lines() for version in (1, 2)]
+    return {f"key {name}": key.scalar for name in names if (key := keyset.usable(name))}
 
 
 def sweep(
     searcher: Searcher, stack: Stack, receiver: Receiver | None = None, roads: Roads | None = None
 ) -> list[Finding]:
     """Search everything that the services and their callers left or said."""
-    found = [f for service in SERVICES for f in searcher.folder(stack.folder / service)]
+    found = [f for part in (*SERVICES, "anchors") for f in searcher.folder(stack.folder / part)]
     return found + outside(searcher, stack, receiver, roads)
 
 
@@ -90,6 +99,7 @@ def outside(
         found += searcher.message("OTLP", request)
     if roads:
         found += searcher.folder(roads.temporary)
+        found += searcher.folder(roads.folder / "kept")
         found += [f for where, content in roads.said for f in searcher.data(where, content)]
     return found
 
@@ -104,6 +114,7 @@ class Passed:
     keys: dict[str, bytes]
     source_pseudonyms: dict[str, bytes]
     linkage_pseudonyms: dict[str, bytes]
+    rekeyed_pseudonyms: dict[str, bytes]
     quarantined: list[Finding]
     waiting: list[Finding]
     tables: list[str]
@@ -128,6 +139,26 @@ def pseudonyms(stack: Stack) -> tuple[dict[str, bytes], dict[str, bytes]]:
     return sources, linked
 
 
+def rotate(roads: Roads) -> None:
+    """Rotate the linkage key, and let the data-protection officer keep and control what she does; by the commands."""
+
+    def run(party: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        said = roads.stack.run(party, *arguments)
+        roads.said.append((f"output of {arguments[0]} {arguments[1]}", said.stdout + said.stderr))
+        return said
+
+    told: Run = run
+    kept = roads.folder / "kept"
+    keep(told, kept)
+    Rotation(told, f"linkage/{PURPOSE}").activate()
+    rekey_linker(told)
+    told("operator/drift", "keys", "status")
+    for command in (("keys", "list"), ("keys", "show", f"linkage/{PURPOSE}"), ("approvals", "list", "--all")):
+        told("dpo/dpo", *command)
+    told("dpo/dpo", "dpo", "report", "--month", f"{datetime.now(UTC):%Y-%m}", "-o", kept / "report.html")
+    control(told, kept)
+
+
 @pytest.fixture(scope="module")
 def passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
     """Send every canary down its road, link, read the tables, and stop the services."""
@@ -145,7 +176,7 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
             roads.pseudonymizer_fields()
             roads.around_the_messages()
             sources, linked = pseudonyms(stack)
-            waiting = sweep(Searcher(CANARIES | MALFORMED), stack)
+            waiting = sweep(Searcher(NUMBERS), stack)
             quarantined = Searcher(packed=sources).folder(stack.folder / "linker")
             linker, operator = stack.processes["linker"].address, identity(stack.folder / "certs", "operator-drift")
             with open_channel(linker, operator) as channel:
@@ -153,11 +184,14 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
                 *_, run = client.watch(client.start(date(2015, 1, 1), 2014, str(uuid.uuid4())).run_id)
             assert run.state == "succeeded", run.message
             tables = roads.ask_tables()
+            rotate(roads)
+            key_roads(roads)
+            _, rekeyed = pseudonyms(stack)
         finally:
             for service in reversed(SERVICES):
                 assert stack.stop(service) == 0
     keys = scalars(stack.folder / "pseudonymizer")
-    return Passed(stack, roads, receiver, keys, sources, linked, quarantined, waiting, tables)
+    return Passed(stack, roads, receiver, keys, sources, linked, rekeyed, quarantined, waiting, tables)
 
 
 def test_no_canary_is_found_anywhere(passed: Passed) -> None:
@@ -171,7 +205,7 @@ def test_no_canary_is_found_anywhere(passed: Passed) -> None:
     }
     assert passed.tables
     # While the services ran, with the write-ahead log; and after they had told everything.
-    found = passed.waiting + sweep(Searcher(CANARIES | MALFORMED), passed.stack, passed.receiver, passed.roads)
+    found = passed.waiting + sweep(Searcher(NUMBERS), passed.stack, passed.receiver, passed.roads)
     assert not found, "\n".join(f"{secret}, as {form}, in {where}" for secret, form, where in found)
 
 
@@ -191,7 +225,7 @@ def test_a_run_is_one_trace_over_both_services_and_each_service_is_measured(pass
 
 
 def test_no_key_is_found_anywhere(passed: Passed) -> None:
-    assert len(passed.keys) >= 2 * len(SOURCES)
+    assert len(passed.keys) == 2 * len(SOURCES) + 3 + 3  # the linkage keys before and after the rotation
     assert sweep(Searcher(packed=passed.keys), passed.stack, passed.receiver, passed.roads) == []
 
 
@@ -205,16 +239,48 @@ def test_source_pseudonyms_are_gone_once_converted(passed: Passed) -> None:
 
 
 def test_linkage_pseudonyms_are_in_the_store_of_identities_only(passed: Passed) -> None:
-    searcher = Searcher(packed=passed.linkage_pseudonyms)
+    searcher = Searcher(packed=passed.rekeyed_pseudonyms)
     found = searcher.folder(passed.stack.folder / "linker")
     assert {finding.secret for finding in found} == set(PERSONS)
     assert all(finding.where.startswith("store/identities/") for finding in found), found
     assert searcher.folder(passed.stack.folder / "pseudonymizer") == []
+    assert searcher.folder(passed.stack.folder / "anchors") == []
     assert outside(searcher, passed.stack, passed.receiver, passed.roads) == []
 
 
+def test_linkage_pseudonyms_of_before_the_rotation_are_gone(passed: Passed) -> None:
+    assert set(passed.linkage_pseudonyms.values()).isdisjoint(passed.rekeyed_pseudonyms.values())
+    assert sweep(Searcher(packed=passed.linkage_pseudonyms), passed.stack, passed.receiver, passed.roads) == []
+
+
+def test_every_other_secret_is_in_its_own_file_only(passed: Passed) -> None:
+    folder = passed.stack.folder
+    seeds = {name: load_pem_private_key(path.read_bytes(), None) for name, path in secret_files(folder).items()}
+    packed = {name: key.private_bytes_raw() for name, key in seeds.items() if isinstance(key, Ed25519PrivateKey)}
+    assert len(packed) == len(PEOPLE) + len(SERVICES)
+    packed["kek"] = b64decode((folder / "pseudonymizer/kek.key").read_bytes())
+    own = secret_files(folder) | {"kek": folder / "pseudonymizer/kek.key"}
+    for name, value in packed.items():
+        searcher = Searcher(packed={name: value})
+        assert searcher.file(own[name]), f"{name}: is not found where it is"
+        found = {finding.where for finding in sweep(searcher, passed.stack, passed.receiver, passed.roads)}
+        assert found <= {own[name].name}, f"{name}: in {found}"
+
+
+def secret_files(folder: Path) -> dict[str, Path]:
+    """Return where people's signing keys and the logs' keys lie."""
+    people = {f"key of {party}": folder / f"approvals/{party.replace('/', '-')}.key" for party in PEOPLE}
+    return people | {f"log key of the {service}": folder / service / "log.key" for service in SERVICES}
+
+
 @pytest.mark.parametrize(
-    ("way", "places"), [("print", {"pseudonymizer.log"}), ("audit", {"state.db", "state.db-wal"}), ("structlog", set())]
+    ("way", "places"),
+    [
+        ("print", {"pseudonymizer.log"}),
+        ("audit", set()),
+        ("audit without redaction", {"state.db", "state.db-wal"}),
+        ("structlog", set()),
+    ],
 )
 def test_a_number_that_is_written_on_purpose_is_caught_unless_it_was_redacted(
     way: str, places: set[str], tmp_path: Path
@@ -227,6 +293,8 @@ def test_a_number_that_is_written_on_purpose_is_caught_unless_it_was_redacted(
     found = running + sweep(Searcher({"leaked": PERSON}), stack, receiver)
     assert bool(found) == bool(places)
     assert {Path(finding.where.partition(":")[0]).name for finding in found} <= places
+    if way == "audit":
+        assert "[redacted]" in {entry["subject"] for entry in audited(stack, "pseudonymizer")}
     if way == "structlog":
         assert "no person [redacted]" in (tmp_path / "pseudonymizer.log").read_text(encoding="utf-8")
         assert b"person [redacted]" in receiver.raw()
