@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kinlink import genesis as genesis_file
@@ -19,6 +21,7 @@ from kinlink.approvals import Verb, sign
 from kinlink.audit.v1 import audit_service_pb2
 from kinlink.change_document import Action, Change, KeyVersionName, Signer, SignerRole
 from kinlink.channel import open_channel
+from kinlink.errors import KinlinkError
 from kinlink.key_administration_client import KeyAdministrationClient, Standing
 from kinlink.pseudonymizer.v1 import key_administration_service_pb2, pseudonymisation_service_pb2
 from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import add_KeyAdministrationServiceServicer_to_server
@@ -172,3 +175,23 @@ class SigningService:
     def last(self, method: str) -> dict[str, Any]:
         """Return the last entry of a method."""
         return [one for one in self.log() if one["rpc"].endswith(f"/{method}")][-1]
+
+
+def started(folder: Path, certificates: Path) -> Iterator[SigningService]:
+    """Yield a running service with a pending version 2 of both keys; stop it."""
+    found = SigningService(folder, certificates)
+    for kind in (Kind.CPR, Kind.REPLACEMENT):
+        found.client("custodian/a").create(DOMAIN, kind)
+    yield found
+    found.stop()
+
+
+def refused(call: Callable[[], object]) -> KinlinkError:
+    """Return the error that a call ends with."""
+    with pytest.raises(KinlinkError) as caught:
+        call()
+    return caught.value
+
+
+READY = {("cpr", 1): "active", ("cpr", 2): "pending", ("replacement", 1): "active", ("replacement", 2): "pending"}
+"""How keys stand in a service that has `started`."""

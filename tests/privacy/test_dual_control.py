@@ -11,55 +11,21 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import grpc
 import pytest
-from sqlalchemy import text
 
 from kinlink.approval_keys import new_key
 from kinlink.approvals import Verb
 from kinlink.change_document import Action, Change, KeyVersionName, digest
-from kinlink.dev_certificates import make_certificates
-from kinlink.errors import KinlinkError, from_rpc_error
-from kinlink.pseudonymizer.v1 import key_administration_service_pb2 as pb
-from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import KeyAdministrationServiceStub
 from kinlink.pseudonyms import Kind
-from kinlink.types.v1.types_pb2 import KeyRef
-from tests.privacy.signing_service import DOMAIN, OTHERS, PEOPLE, SigningService
+from tests.privacy.signing_service import DOMAIN, READY, SigningService, refused, started
 
-_READY = {("cpr", 1): "active", ("cpr", 2): "pending", ("replacement", 1): "active", ("replacement", 2): "pending"}
 _DONE = {("cpr", 1): "retiring", ("cpr", 2): "active", ("replacement", 1): "retiring", ("replacement", 2): "active"}
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("certificates")
-    make_certificates(folder, (*PEOPLE, *OTHERS))
-    return folder
-
-
-def _started(folder: Path, certificates: Path) -> Iterator[SigningService]:
-    found = SigningService(folder, certificates)
-    for kind in (Kind.CPR, Kind.REPLACEMENT):
-        found.client("custodian/a").create(DOMAIN, kind)
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def service(tmp_path: Path, certificates: Path) -> Iterator[SigningService]:
-    yield from _started(tmp_path, certificates)
 
 
 @pytest.fixture(scope="module")
 def attempted(tmp_path_factory: pytest.TempPathFactory, certificates: Path) -> Iterator[SigningService]:
     """One service for all attempts: none of them changes a key."""
-    yield from _started(tmp_path_factory.mktemp("service"), certificates)
-
-
-def _refused(call: Callable[[], object]) -> KinlinkError:
-    with pytest.raises(KinlinkError) as caught:
-        call()
-    return caught.value
+    yield from started(tmp_path_factory.mktemp("service"), certificates)
 
 
 def test_two_approvals_one_by_a_reviewer_change_keys(service: SigningService) -> None:
@@ -68,7 +34,7 @@ def test_two_approvals_one_by_a_reviewer_change_keys(service: SigningService) ->
     assert service.propose(change).state == "proposed"
     assert service.approve(change, "custodian/b").missing == "1 more approval, by a reviewer"
     assert service.approve(change, "reviewer/r").state == "approved"
-    assert service.states() == _READY, "approving alone changes nothing"
+    assert service.states() == READY, "approving alone changes nothing"
     assert service.apply(change).state == "applied"
     assert service.states() == _DONE
 
@@ -280,11 +246,11 @@ def test_anything_less_is_refused_with_its_reason_and_logged(attempted: SigningS
     change = service.change()
     call = attempt(service, change)
     before = service.log()
-    error = _refused(call)
+    error = refused(call)
     assert error.reason == reason
     assert error.message.endswith((".", "`")), "what to do next is said"
 
-    assert service.states() == _READY
+    assert service.states() == READY
     after = [one for one in service.log()[len(before) :] if not one["rpc"].endswith("/ListKeys")]
     [entry] = after
     assert (entry["rpc"].partition("/")[2], entry["outcome"], entry["reason"]) == (method, "refused", reason)
@@ -309,14 +275,14 @@ def test_a_change_that_took_effect_is_not_proposed_again(service: SigningService
     service.carry_out(disable)
     service.carry_out(service.change(Action.ENABLE, keys=old))
     assert service.states() == _DONE
-    assert _refused(lambda: service.propose(disable)).reason == "CHANGE_REPLAYED"
+    assert refused(lambda: service.propose(disable)).reason == "CHANGE_REPLAYED"
     assert service.last("ProposeChange")["reason"] == "CHANGE_REPLAYED"
-    assert _refused(lambda: service.approve(disable, "custodian/c")).reason == "CHANGE_APPLIED"
+    assert refused(lambda: service.approve(disable, "custodian/c")).reason == "CHANGE_APPLIED"
     assert service.apply(disable).state == "applied", "repeating it is harmless"
     assert service.states() == _DONE
 
     reused = replace(service.change(Action.DISABLE, keys=old), change_id=disable.change_id)
-    assert _refused(lambda: service.propose(reused)).reason == "CHANGE_REPLAYED"
+    assert refused(lambda: service.propose(reused)).reason == "CHANGE_REPLAYED"
 
 
 def test_the_same_proposal_again_is_one_proposal(service: SigningService) -> None:
@@ -331,188 +297,15 @@ def test_the_same_proposal_again_is_one_proposal(service: SigningService) -> Non
 
 def test_one_custodian_alone_marks_a_key_compromised_and_nothing_else(service: SigningService) -> None:
     change = service.change(Action.COMPROMISE, keys=(KeyVersionName(DOMAIN, Kind.CPR, 1),))
-    assert _refused(lambda: service.propose(change, key=new_key())).reason == "SIGNATURE_INVALID"
-    assert service.states() == _READY
+    assert refused(lambda: service.propose(change, key=new_key())).reason == "SIGNATURE_INVALID"
+    assert service.states() == READY
     assert service.propose(change).state == "applied"
-    assert service.states() == _READY | {("cpr", 1): "compromised"}
+    assert service.states() == READY | {("cpr", 1): "compromised"}
     assert service.last("ProposeChange")["evidence"]["action"] == "compromise"
     salvage = service.change(Action.SALVAGE, keys=change.keys)
-    assert _refused(lambda: service.propose(salvage)).reason == "KEY_MISSING", "there is nothing yet to rekey to"
+    assert refused(lambda: service.propose(salvage)).reason == "KEY_MISSING", "there is nothing yet to rekey to"
     activation = service.change(keys=(KeyVersionName(DOMAIN, Kind.CPR, 2),))
     service.carry_out(activation)
     service.propose(salvage)
-    assert _refused(lambda: service.apply(salvage)).reason == "APPROVALS_MISSING"
+    assert refused(lambda: service.apply(salvage)).reason == "APPROVALS_MISSING"
     assert service.states()["cpr", 1] == "compromised"
-
-
-def test_enrolment_is_a_change_like_others(service: SigningService) -> None:
-    stranger = service.signer("custodian/stranger")
-    enrolment = service.change(Action.ENROL, keys=(), signer=stranger)
-    service.propose(enrolment)
-    assert _refused(lambda: service.apply(enrolment)).reason == "APPROVALS_MISSING"
-    change = service.change()
-    service.propose(change)
-    assert _refused(lambda: service.approve(change, "custodian/stranger")).reason == "SIGNER_UNKNOWN"
-    service.approve(enrolment, "custodian/b")
-    service.approve(enrolment, "reviewer/r")
-    service.apply(enrolment)
-    service.approve(change, "custodian/stranger")
-    service.approve(change, "reviewer/s")
-    assert service.apply(change).state == "applied"
-    people, _ = service.client("dpo/dpo").people()
-    found = {one.signer.name: one.change_id for one in people}
-    assert found["custodian/stranger"] == enrolment.change_id
-    assert found["custodian/a"] == ""
-    again = service.change(Action.ENROL, keys=(), signer=stranger)
-    assert _refused(lambda: service.propose(again)).reason == "SIGNER_CONFLICT"
-
-
-@pytest.mark.parametrize("name", ["reviewer/a", "custodian/b"])
-def test_nobody_is_enrolled_twice(service: SigningService, name: str) -> None:
-    """Else one person with two names, or two names with one key, would be two approvals."""
-    keys = {"reviewer/a": new_key(), "custodian/b": service.keys["custodian/b"]}
-    signer = replace(service.signer("custodian/b", keys[name]), name="custodian/x")
-    if name == "reviewer/a":
-        signer = service.signer("reviewer/a", keys[name])
-    enrolment = service.change(Action.ENROL, keys=(), signer=signer)
-    assert _refused(lambda: service.propose(enrolment)).reason == "SIGNER_CONFLICT"
-
-
-def test_what_a_removed_person_signed_no_longer_counts(service: SigningService) -> None:
-    by_a, by_b = service.change(), service.change(proposer="custodian/b")
-    service.propose(by_a)
-    service.approve(by_a, "custodian/b")
-    service.approve(by_a, "reviewer/r")
-    service.propose(by_b, "custodian/b")
-    service.approve(by_b, "custodian/c")
-    service.approve(by_b, "reviewer/r")
-    removal = service.change(Action.REMOVE, keys=(), signer=service.signer("custodian/b"))
-    service.propose(removal)
-    service.approve(removal, "custodian/c")
-    service.approve(removal, "reviewer/s")
-    service.apply(removal)
-    assert _refused(lambda: service.apply(by_a)).reason == "APPROVALS_MISSING"
-    assert _refused(lambda: service.apply(by_b)).reason == "PROPOSER_REMOVED"
-    assert _refused(lambda: service.approve(by_a, "custodian/b")).reason == "SIGNER_UNKNOWN"
-    assert service.states() == _READY
-    service.approve(by_a, "custodian/c")
-    assert service.apply(by_a).state == "applied"
-    back = service.change(Action.ENROL, keys=(), signer=service.signer("custodian/b"))
-    assert _refused(lambda: service.propose(back)).reason == "SIGNER_CONFLICT", "with a new key only"
-
-
-def test_a_removal_that_leaves_too_few_is_refused(service: SigningService) -> None:
-    def removal(name: str) -> Change:
-        return service.change(Action.REMOVE, keys=(), signer=service.signer(name))
-
-    last = removal("reviewer/r")
-    service.propose(last)
-    service.approve(last, "custodian/b")
-    service.approve(last, "reviewer/r")
-    service.carry_out(removal("reviewer/s"))
-    assert _refused(lambda: service.apply(last)).reason == "TOO_FEW_SIGNERS"
-    assert _refused(lambda: service.propose(removal("reviewer/r"))).reason == "TOO_FEW_SIGNERS"
-    nobody = service.change(Action.REMOVE, keys=(), signer=service.signer("custodian/stranger"))
-    assert _refused(lambda: service.propose(nobody)).reason == "SIGNER_UNKNOWN"
-
-
-def test_everything_fails_together(service: SigningService) -> None:
-    """Of two keys one cannot be activated any more: neither is, and the change stays approved."""
-    both = service.change()
-    service.propose(both)
-    service.approve(both, "custodian/b")
-    service.approve(both, "reviewer/r")
-    service.carry_out(service.change(keys=(KeyVersionName(DOMAIN, Kind.CPR, 2),)))
-    before = service.states()
-    assert _refused(lambda: service.apply(both)).reason == "KEY_TRANSITION_REFUSED"
-    assert service.states() == before
-    [standing] = service.client("dpo/dpo").changes(both.change_id)
-    assert standing.state == "approved"
-
-
-def test_no_log_no_change(service: SigningService) -> None:
-    change = service.change(Action.COMPROMISE, keys=(KeyVersionName(DOMAIN, Kind.CPR, 1),))
-    full = "CREATE TRIGGER full BEFORE INSERT ON audit_entries BEGIN SELECT RAISE(ABORT, 'full'); END"
-    with service.engine.begin() as connection:
-        connection.execute(text(full))
-    assert _refused(lambda: service.propose(change)).reason == "AUDIT_UNAVAILABLE"
-    with service.engine.begin() as connection:
-        connection.execute(text("DROP TRIGGER full"))
-    assert service.states() == _READY
-    assert service.client("dpo/dpo").changes() == []
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "INSERT INTO signers SELECT x'{key}', 'reviewer/x', 'reviewer', '', enrolled_at, NULL FROM signers LIMIT 1",
-        "UPDATE signers SET public_key = x'{key}' WHERE name = 'reviewer/r'",
-        "UPDATE signers SET removed_at = enrolled_at WHERE name = 'reviewer/s'",
-        "DELETE FROM signers WHERE name = 'custodian/b'",
-        "UPDATE changes SET applied_at = NULL",
-        "DELETE FROM changes WHERE applied_at IS NOT NULL",
-    ],
-    ids=lambda statement: statement.partition(" SELECT")[0],
-)
-def test_who_owns_the_database_enrols_nobody_and_makes_nothing_forgotten(
-    service: SigningService, statement: str
-) -> None:
-    service.propose(service.change(Action.COMPROMISE, keys=(KeyVersionName(DOMAIN, Kind.CPR, 1),)))
-    with service.engine.begin() as connection:
-        connection.execute(text("PRAGMA foreign_keys = OFF"))
-        connection.execute(text(statement.format(key="ab" * 32)))
-    assert _refused(lambda: service.propose(service.change())).reason == "KEY_STORE_UNUSABLE"
-
-
-def test_signatures_written_into_the_database_count_for_nothing(service: SigningService) -> None:
-    """Approvals are not sealed: they prove themselves."""
-    change, forged = service.change(), service.change(reason="Forged")
-    service.propose(change)
-    service.propose(forged)
-    row = "INSERT INTO approvals VALUES (:change_id, :signer, :signature, '2026-10-01T12:00:00+00:00')"
-    with service.engine.begin() as connection:
-        for name in ("custodian/b", "reviewer/r"):
-            stolen = service.signature(Verb.APPROVE, name, forged.document())
-            connection.execute(text(row), {"change_id": change.change_id, "signer": name, "signature": stolen})
-    assert _refused(lambda: service.apply(change)).reason == "APPROVALS_MISSING"
-    with service.engine.begin() as connection:
-        swapped = "UPDATE changes SET document = :document WHERE change_id = :change_id"
-        other = replace(forged, change_id=change.change_id).document()
-        connection.execute(text(swapped), {"document": other, "change_id": change.change_id})
-    assert _refused(lambda: service.apply(change)).reason == "PROPOSER_REMOVED"
-    assert service.states() == _READY
-
-
-def test_the_data_protection_officer_sees_everything(service: SigningService) -> None:
-    service.carry_out(service.change())
-    dpo = service.client("dpo/dpo")
-    [standing] = dpo.changes()
-    assert [one.signer for one in standing.approvals] == ["custodian/b", "reviewer/r"]
-    assert len(dpo.people()[0]) == 5
-    assert {rotation.state for rotation in dpo.rotations()} == {"retiring"}
-    assert [grant.name for grant in dpo.policy().grants] == ["g"]
-    assert len(dpo.keys()) == 4
-    assert _refused(lambda: dpo.create(DOMAIN, Kind.CPR)).reason == "ACCESS_DENIED"
-
-
-def test_the_genesis_file_is_the_logs_first_entry(service: SigningService) -> None:
-    first = service.log()[0]
-    _, genesis_hash = service.client("reviewer/r").people()
-    assert (first["rpc"], first["evidence"]["genesis_sha256"]) == ("log.genesis", genesis_hash.hex())
-    assert [one["name"] for one in first["evidence"]["signers"]] == [
-        "custodian/a",
-        "custodian/b",
-        "custodian/c",
-        "reviewer/r",
-        "reviewer/s",
-    ]
-
-
-def test_a_new_version_is_asked_for_without_its_number(service: SigningService) -> None:
-    stub = KeyAdministrationServiceStub(service.channel("custodian/a"))
-    numbered = pb.CreateKeyRequest(key=KeyRef(domain=DOMAIN, kind=Kind.CPR.wire, version=3))
-    with pytest.raises(grpc.RpcError) as refused:
-        stub.CreateKey(numbered)
-    assert from_rpc_error(refused.value).reason == "KEY_VERSION_SET"
-    assert _refused(lambda: service.client("custodian/a").create("source/none", Kind.CPR)).reason == "KEY_LINE_UNKNOWN"
-    assert _refused(lambda: service.client("custodian/a").create(DOMAIN, Kind.CPR)).reason == "KEY_PENDING_EXISTS"
