@@ -57,9 +57,10 @@ class LogService:
         return str(self.kept.checkpoints.verifier)
 
     def append(self, count: int, rpc: str = "write") -> None:
-        """Write entries."""
-        for n in range(count):
-            self.log.append(AuditEntry(rpc, "", "ok", count=n + 1))
+        """Write entries, in one transaction."""
+        with self.engine.begin() as connection:
+            for n in range(count):
+                self.log.append(AuditEntry(rpc, "", "ok", count=n + 1), connection)
 
     def told(self, prefix: str = "") -> list[tuple[str, str, str]]:
         """Return (what, outcome, reason) of the entries whose name has a prefix."""

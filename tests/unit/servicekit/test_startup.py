@@ -56,7 +56,7 @@ def fail() -> None:
 FAILING: dict[str, tuple[Callable[[Path], None], str]] = {
     "known": (lambda _: refuse(), "policy.toml: grant 1 breaks a rule"),
     "no URL": (lambda _: migrate(f"nonsense-{SECRET}"), "database_url: "),
-    "nobody there": (lambda _: migrate(f"postgresql://u:{SECRET}@127.0.0.1:1/x"), "OperationalError"),
+    "nobody there": (lambda _: migrate(f"postgresql://u:{SECRET}@127.0.0.1:1/x"), "the database is away"),
     "not a database": (lambda folder: migrate(f"sqlite:///{folder}/file"), "DatabaseError"),
     "of a newer version": (newer, "newest version"),
     "folder is a file": (lambda folder: migrate(f"sqlite:///{folder}/file/state.db"), "/file: File exists"),
