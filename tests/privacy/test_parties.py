@@ -57,8 +57,8 @@ DESIGN = {
         "GetCheckpoint", "ListCheckpoints",
     },
     "dpo": {"GetRun", "ListTables", "ListReleases", "GetRekeying"} | _LOOK | _LOG,
-    "custodian": {"CreateKey", "ProposeChange", "ApproveChange", "ApplyChange"} | _LOOK,
-    "reviewer": {"ApproveChange"} | _LOOK | _LOG,
+    "custodian": {"CreateKey", "ProposeChange", "ApproveChange", "ApplyChange", "GetRekeying"} | _LOOK,
+    "reviewer": {"ApproveChange", "GetRekeying"} | _LOOK | _LOG,
     "service": {"AddCheckpoint"},
 }  # fmt: skip
 REGISTER_ONLY = {"persons", "aliases", "exclusions"}
