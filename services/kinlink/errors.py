@@ -267,24 +267,23 @@ def _from_transport(code: grpc.StatusCode, text: str) -> KinlinkError:
         return LimitError("The message is over the service's size limit. Send smaller batches.", "MESSAGE_TOO_LARGE")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return UnavailableError("The service is at its limit of calls. Try again in a while.", "OVERLOADED")
-    if code is grpc.StatusCode.UNAVAILABLE and any(
-        word in lower for word in ("ssl", "tls", "handshake", "certificate")
-    ):
-        message = (
-            "The TLS connection was refused. Check that both certificates come from the same CA, have not expired, "
-            "and that the service's certificate names the address dialled."
-        )
-        return RefusedError(message, "TLS_REFUSED")
     if code is grpc.StatusCode.UNAVAILABLE:
         found = _ADDRESS.search(text)
         at = f" at {found[1]}" if found else ""
-        # So TLS 1.3 shows a client whose certificate the service refuses; but a service that ends closes as well.
+        # So TLS 1.3 shows a client whose certificate the service refuses; but a service that ends closes as well,
+        # also in the middle of a handshake.
         if "failed to connect" in lower and any(words in lower for words in ("socket closed", "connection reset")):
             message = (
                 f"The service{at} closed the connection while it was made: it does not accept this certificate, or is "
                 "starting or stopping. Check that the certificate comes from the service's CA, then try again."
             )
             return UnavailableError(message, "CONNECTION_CLOSED")
+        if any(word in lower for word in ("ssl", "tls", "handshake", "certificate")):
+            message = (
+                "The TLS connection was refused. Check that both certificates come from the same CA, have not "
+                "expired, and that the service's certificate names the address dialled."
+            )
+            return RefusedError(message, "TLS_REFUSED")
         message = (
             f"The service{at} cannot be reached. Check that it runs and that the address is right, then try again."
         )

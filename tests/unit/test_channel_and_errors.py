@@ -118,6 +118,13 @@ class Ended(grpc.RpcError, grpc.Call):  # type: ignore[misc]
     [
         ("UNAVAILABLE", "failed to connect to all addresses; Connection refused", "UNREACHABLE", ExitCode.UNAVAILABLE),
         ("UNAVAILABLE", "Ssl handshake failed: CERTIFICATE_VERIFY_FAILED", "TLS_REFUSED", ExitCode.REFUSED),
+        (  # as a service that is killed in the middle of a handshake shows
+            "UNAVAILABLE",
+            "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:1: "
+            "Handshake read failed (recvmsg:Connection reset by peer (104))",
+            "CONNECTION_CLOSED",
+            ExitCode.UNAVAILABLE,
+        ),
         (
             "UNAVAILABLE",
             "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:1: Socket closed",
