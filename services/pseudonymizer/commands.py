@@ -102,7 +102,7 @@ class _Place:
 def keystore(arguments: Sequence[str]) -> int:
     """Run a command line after `kinlink keystore` and return its exit code."""
     os.umask(0o077)
-    asked = _parser().parse_args(arguments)
+    asked = parser().parse_args(arguments)
     run: Callable[[_Place, argparse.Namespace], None] = asked.run
     place = _Place(asked.config)
     try:
@@ -254,12 +254,13 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the arguments; the documents' command lines are checked with it."""
+    whole = argparse.ArgumentParser(
         prog="kinlink keystore",
         description=f"The pseudonymizer's key store, on its own machine. See {_GUIDE}.",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[[_Place, argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
@@ -284,7 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--log", type=Path, help="an export of the audit log, where that was rolled back too")
     made = add("note-destroyed", _note_destroyed, "Note that a version of a key-encryption key was destroyed.")
     made.add_argument("version", help="as `status` names it")
-    return parser
+    return whole
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Commands that other packages bring: they join by the entry point group `kinlink.commands`.
 
 Each is a function that takes the arguments after its name and returns an exit code. Its package is imported
-when it is run, so that the client needs no server's code.
+when it is run, so that the client needs no server's code. Beside it in its module stands `parser()`, the
+argparse parser of those arguments, with which the tests read the documents' command lines.
 """
 
 from __future__ import annotations
