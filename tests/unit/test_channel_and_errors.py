@@ -120,7 +120,7 @@ class Ended(grpc.RpcError, grpc.Call):  # type: ignore[misc]
         ("UNAVAILABLE", "Ssl handshake failed: CERTIFICATE_VERIFY_FAILED", "TLS_REFUSED", ExitCode.REFUSED),
         (  # as a service that is killed in the middle of a handshake shows
             "UNAVAILABLE",
-            "failed to connect to all addresses; last error: UNAVAILABLE: Handshake read failed (Connection reset by peer)",
+            "failed to connect to all addresses; last error: Handshake read failed (Connection reset by peer)",
             "CONNECTION_CLOSED",
             ExitCode.UNAVAILABLE,
         ),
