@@ -34,7 +34,7 @@ from tests.acceptance.whole import damage, ledger, orphans, unrecorded
 LINK = ("link", "run", "--reference-date", "2015-01-01")
 # In the order in which a rotation comes to them.
 DECIDING = ("create", "create/seal", "create/anchor", "propose", "approve")
-ACTIVATING = ("activate", "activate/seal", "activate/erase", "activate/anchor")
+ACTIVATING = ("activate", "activate/seal", "activate/anchor")
 REKEYING = ("rekey", "rekey/multiply", "rekey/settle", "attest", "attest/multiply")
 DESTROYING = ("destroy", "destroy/rewrite", "destroy/seal", "destroy/erase", "destroy/anchor")
 COPYING = tuple(
