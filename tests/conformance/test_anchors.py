@@ -11,9 +11,9 @@ from threading import Barrier
 
 import pytest
 import requests
-from moto.server import ThreadedMotoServer
 
 from servicekit.anchors import Anchor, AnchorConflictError, AnchorError, open_anchors
+from tests import object_store
 
 Open = Callable[[], Anchor]
 NAMES = [f"linker/checkpoint/{size:020}" for size in (9, 10, 100)]
@@ -21,20 +21,14 @@ NAMES = [f"linker/checkpoint/{size:020}" for size in (9, 10, 100)]
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+    with object_store.served() as address:
+        yield address
 
 
 @pytest.fixture
 def environment(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    values = {"ENDPOINT_URL": s3, "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "REGION": "eu-north-1"}
-    for name, value in values.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
+    for name, value in object_store.environment(s3).items():
+        monkeypatch.setenv(name, value)
     return s3
 
 
@@ -46,7 +40,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
         uri = "s3://anchors/kommune/log"
         endpoint = request.getfixturevalue("environment")
         requests.post(f"{endpoint}/moto-api/reset", timeout=10)
-        requests.put(f"{endpoint}/anchors", headers={"Authorization": "AWS test:test"}, timeout=10).raise_for_status()
+        object_store.make_bucket(endpoint, "anchors")
     return lambda: open_anchors([uri], tmp_path)[0]
 
 
