@@ -2,7 +2,8 @@
 
 1. What counts is looked at now, not when it arrived: an approval by somebody removed since, or under a key that the
    person no longer has, does not count.
-2. Signatures are checked again whenever a change is read: a row written past the service counts for nothing.
+2. Signatures are checked again whenever a change is read: a row written past the service counts for nothing. Who
+   the people are, and what took effect, the caller knows: within a change of keys it is what the seal has proven.
 
 Works inside the caller's transaction. Who may do what to a change is `dual_control`'s.
 """
@@ -17,8 +18,9 @@ from enum import StrEnum
 from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
 from kinlink.approvals import Missing, Verb, missing, verify
-from kinlink.change_document import Change, Signer, parse
-from pseudonymizer.signers import approvals, changes, enrolled, forgotten
+from kinlink.change_document import Change, parse
+from pseudonymizer.people import People
+from pseudonymizer.signers import approvals, changes
 
 
 class ChangeState(StrEnum):
@@ -58,20 +60,14 @@ def ids(connection: Connection) -> Sequence[str]:
     return [row.change_id for row in connection.execute(query)]
 
 
-def find(connection: Connection, change_id: str, now: datetime) -> Standing | None:
-    """Return a change as it stands at `now`; None when there is none of that id."""
+def find(connection: Connection, change_id: str, now: datetime, people: People) -> Standing | None:
+    """Return a change as it stands at `now` with these people; None when there is none of that id."""
     row = connection.execute(select(changes).where(changes.c.change_id == change_id)).mappings().one_or_none()
     if row is None:
         return None
     query = select(approvals).where(approvals.c.change_id == change_id)
     rows = connection.execute(query.order_by(approvals.c.signed_at, approvals.c.signer)).mappings()
-    return _standing(row, [_signed(one["signer"], one["signature"], one["signed_at"]) for one in rows], connection, now)
-
-
-def is_forgotten(connection: Connection, change_id: str) -> bool:
-    """Say whether a change of this id took effect and a restored backup no longer has its document."""
-    query = select(forgotten.c.change_id).where(forgotten.c.change_id == change_id)
-    return connection.execute(query).first() is not None
+    return _standing(row, [_signed(one["signer"], one["signature"], one["signed_at"]) for one in rows], people, now)
 
 
 def add(connection: Connection, change: Change, document: bytes, signature: bytes, now: datetime) -> None:
@@ -98,12 +94,13 @@ def _signed(signer: str, signature: bytes, at: str) -> Signed:
     return Signed(signer, bytes(signature), datetime.fromisoformat(at))
 
 
-def _standing(row: RowMapping, given: Sequence[Signed], connection: Connection, now: datetime) -> Standing:
+def _standing(row: RowMapping, given: Sequence[Signed], people: People, now: datetime) -> Standing:
     document = bytes(row["document"])
     change = parse(document)
     proposal = _signed(change.proposer, row["signature"], row["proposed_at"])
-    applied_at = datetime.fromisoformat(row["applied_at"]) if row["applied_at"] else None
-    lacking = None if applied_at else _lacking(change, document, proposal, given, enrolled(connection))
+    applied = people.applied.get(change.change_id)
+    applied_at = datetime.fromisoformat(applied) if applied else None
+    lacking = None if applied_at else _lacking(change, document, proposal, given, people)
     if applied_at:
         state = ChangeState.APPLIED
     elif now >= change.expires_at:
@@ -114,15 +111,16 @@ def _standing(row: RowMapping, given: Sequence[Signed], connection: Connection, 
 
 
 def _lacking(
-    change: Change, document: bytes, proposal: Signed, given: Sequence[Signed], people: dict[str, Signer]
+    change: Change, document: bytes, proposal: Signed, given: Sequence[Signed], people: People
 ) -> Missing | None:
-    proposer = people.get(change.proposer)
+    enrolled = people.enrolled
+    proposer = enrolled.get(change.proposer)
     if proposer is None or not verify(proposer.public_key, Verb.PROPOSE, change.proposer, document, proposal.signature):
         return Missing("PROPOSER_REMOVED", "its proposer may not sign any more; somebody else proposes it again")
     counted = [
         signer
         for one in given
-        if (signer := people.get(one.signer))
+        if (signer := enrolled.get(one.signer))
         and verify(signer.public_key, Verb.APPROVE, signer.name, document, one.signature)
     ]
     return missing(change, counted)

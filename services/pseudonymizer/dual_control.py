@@ -4,6 +4,8 @@
 2. A change is for this log, is used once, and ends when it expires. Applying it again does nothing.
 3. A step, its effect and its entries in the log are one transaction. A refusal is an entry too, with its reason.
 
+4. Who is enrolled and what took effect is what the keys' seal has proven in that transaction (`Effects.people`).
+
 *Guarantee:* a change takes effect only if its proposer and, by the rule of its action, its approvers are enrolled at
 that moment, are different people, and have signed this document, for this log, before it expired.
 Knows no keys: what an action does to them is the key store's.
@@ -22,6 +24,7 @@ from kinlink.approvals import RULES, Verb, verify
 from kinlink.change_document import Action, Change, ChangeError, canonical, digest, parse
 from pseudonymizer import changes, signers
 from pseudonymizer.changes import ChangeState, Standing
+from pseudonymizer.people import People
 from servicekit.audit import AuditEntry, AuditLog, describe
 from servicekit.database import read
 from servicekit.errors import DeniedError, FieldViolation, InvalidError, NotFoundError, PreconditionError
@@ -35,6 +38,12 @@ class Effects(Protocol):
 
     def changing(self) -> AbstractContextManager[Connection]:
         """Begin a transaction that may change keys and people; ends when it is sealed, committed and anchored."""
+
+    def people(self, connection: Connection) -> People:
+        """Return the people in a transaction of `changing`, proven."""
+
+    def people_become(self, connection: Connection, people: People) -> None:
+        """Take note of what this transaction makes of the people: nothing else is sealed."""
 
     def check(self, connection: Connection, change: Change) -> None:
         """Refuse a change of keys that could not be applied as things stand. Raises ServiceError."""
@@ -71,21 +80,21 @@ class DualControl:
             if change.log != self._origin:
                 message = f"the document is for another log; this one is {self._origin}"
                 raise InvalidError(message, "CHANGE_FOR_OTHER_LOG")
-            self._check_signature(connection, caller, Verb.PROPOSE, document, signature)
+            people = self._effects.people(connection)
+            _check_signature(people, caller, Verb.PROPOSE, document, signature)
             if caller.role not in map(str, RULES[change.action].proposers):  # the access table says so too
                 raise DeniedError("a reviewer approves, and proposes nothing", "SIGNER_NOT_CUSTODIAN")
-            stored = changes.find(connection, change.change_id, self._now())
-            used = stored and (stored.state is ChangeState.APPLIED or stored.document != document)
-            if used or changes.is_forgotten(connection, change.change_id):
+            stored = changes.find(connection, change.change_id, self._now(), people)
+            if change.change_id in people.applied or (stored and stored.document != document):
                 raise PreconditionError("this id was used before; an id is used once, for ever", "CHANGE_REPLAYED")
             self._check_dates(change)
             if not stored:
-                self._check_possible(connection, change)
+                self._check_possible(connection, people, change)
                 changes.add(connection, change, document, signature, self._now())
             self._record(connection, caller, facts)
             if RULES[change.action].approvals == 0:
-                self._take_effect(connection, caller, change)
-            return self._existing(connection, change.change_id)
+                people = self._take_effect(connection, people, caller, change)
+            return self._existing(connection, change.change_id, people)
 
     def approve(self, caller: Caller, change_id: str, signature: bytes) -> Standing:
         """Add the caller's approval.
@@ -97,10 +106,11 @@ class DualControl:
         """
         found = self._named(change_id)
         with self._step(caller, found.change, found.document, signature, self._engine.begin) as (connection, facts):
-            standing = self._existing(connection, change_id)
+            people = signers.people(connection)
+            standing = self._existing(connection, change_id, people)
             if standing.change.proposer == _name(caller):
                 raise DeniedError("whoever proposed a change does not approve it", "OWN_PROPOSAL")
-            self._check_signature(connection, caller, Verb.APPROVE, standing.document, signature)
+            _check_signature(people, caller, Verb.APPROVE, standing.document, signature)
             if standing.state is ChangeState.APPLIED:
                 raise PreconditionError("this change took effect already", "CHANGE_APPLIED")
             self._check_dates(standing.change)
@@ -108,7 +118,7 @@ class DualControl:
                 raise PreconditionError("this person has approved this change already", "ALREADY_APPROVED")
             changes.add_approval(connection, change_id, _name(caller), signature, self._now())
             self._record(connection, caller, facts)
-            return self._existing(connection, change_id)
+            return self._existing(connection, change_id, people)
 
     def apply(self, caller: Caller, change_id: str) -> Standing:
         """Let an approved change take effect; one that did already is returned as it stands.
@@ -120,29 +130,31 @@ class DualControl:
         """
         found = self._named(change_id)
         with self._step(caller, found.change, found.document, b"", self._effects.changing) as (connection, facts):
-            standing = self._existing(connection, change_id)
+            people = self._effects.people(connection)
+            standing = self._existing(connection, change_id, people)
             signed = (standing.proposal, *standing.approvals)
             facts["signatures"] = [{"signer": one.signer, "signature": one.signature.hex()} for one in signed]
             if standing.state is not ChangeState.APPLIED:
                 self._check_dates(standing.change)
                 if standing.missing:
                     raise PreconditionError(f"this change needs {standing.missing.sentence}", standing.missing.reason)
-                self._check_possible(connection, standing.change)
+                self._check_possible(connection, people, standing.change)
             self._record(connection, caller, facts)
             if standing.state is not ChangeState.APPLIED:
-                self._take_effect(connection, caller, standing.change)
-            return self._existing(connection, change_id)
+                people = self._take_effect(connection, people, caller, standing.change)
+            return self._existing(connection, change_id, people)
 
     def changes(self, change_id: str = "") -> Sequence[Standing]:
         """Return changes, newest first; only the one of `change_id` unless that is empty."""
         with read(self._engine) as connection:
+            people = signers.people(connection)
             wanted = [one for one in changes.ids(connection) if change_id in ("", one)]
-            return [self._existing(connection, one) for one in wanted]
+            return [self._existing(connection, one, people) for one in wanted]
 
-    def people(self) -> tuple[Sequence[signers.Enrolment], bytes]:
-        """Return everybody who may or might sign, and the hash of the genesis file."""
+    def people(self) -> People:
+        """Return everybody who may or might sign."""
         with read(self._engine) as connection:
-            return signers.everyone(connection), signers.genesis_hash(connection)
+            return signers.people(connection)
 
     @contextmanager
     def _step(
@@ -179,20 +191,6 @@ class DualControl:
         )
         self._audit.append(entry, connection)
 
-    def _check_signature(
-        self, connection: Connection, caller: Caller, verb: Verb, document: bytes, signature: bytes
-    ) -> None:
-        people = signers.enrolled(connection)
-        signer = people.get(_name(caller))
-        if signer is None:
-            raise DeniedError(f"{_name(caller)} is not enrolled to sign", "SIGNER_UNKNOWN")
-        if verify(signer.public_key, verb, signer.name, document, signature):
-            return
-        if any(verify(other.public_key, verb, other.name, document, signature) for other in people.values()):
-            raise DeniedError("the signature is another person's; only the signer may send it", "SIGNER_NOT_CALLER")
-        message = "the signature does not fit the document, the caller and the key that was enrolled"
-        raise DeniedError(message, "SIGNATURE_INVALID")
-
     def _check_dates(self, change: Change) -> None:
         if self._now() >= change.expires_at:
             raise PreconditionError("this change has expired; propose it again", "CHANGE_EXPIRED")
@@ -200,32 +198,36 @@ class DualControl:
             message = "this change begins in the future; set the clock of the machine that made it"
             raise PreconditionError(message, "CHANGE_NOT_YET")
 
-    def _check_possible(self, connection: Connection, change: Change) -> None:
+    def _check_possible(self, connection: Connection, people: People, change: Change) -> None:
         match change.action:
             case Action.ENROL if change.signer:
-                signers.check_enrolment(connection, change.signer)
+                people.check_enrolment(change.signer)
             case Action.REMOVE if change.signer:
-                signers.check_removal(connection, change.signer)
+                people.check_removal(change.signer)
             case _:
                 self._effects.check(connection, change)
 
-    def _take_effect(self, connection: Connection, caller: Caller, change: Change) -> None:
+    def _take_effect(self, connection: Connection, people: People, caller: Caller, change: Change) -> People:
         now = self._now()
-        changes.mark_applied(connection, change.change_id, now)
+        after = people.with_applied(change.change_id, now)
         match change.action:
             case Action.ENROL if change.signer:
-                signers.enrol(connection, change.signer, change.change_id, now)
+                after = after.with_enrolled(change.signer, change.change_id, now)
             case Action.REMOVE if change.signer:
-                signers.remove(connection, change.signer, now)
+                after = after.with_removed(change.signer, now)
             case _:
                 self._effects.apply(connection, change, caller.uri)
+        changes.mark_applied(connection, change.change_id, now)
+        signers.store(connection, people, after)
+        self._effects.people_become(connection, after)
+        return after
 
     def _named(self, change_id: str) -> Standing:
         with read(self._engine) as connection:
-            return self._existing(connection, change_id)
+            return self._existing(connection, change_id, signers.people(connection))
 
-    def _existing(self, connection: Connection, change_id: str) -> Standing:
-        found = changes.find(connection, change_id, self._now())
+    def _existing(self, connection: Connection, change_id: str, people: People) -> Standing:
+        found = changes.find(connection, change_id, self._now(), people)
         if found is None:
             raise NotFoundError("there is no change of this id", "CHANGE_UNKNOWN")
         return found
@@ -233,6 +235,19 @@ class DualControl:
 
 def _name(caller: Caller) -> str:
     return f"{caller.role}/{caller.name}"
+
+
+def _check_signature(people: People, caller: Caller, verb: Verb, document: bytes, signature: bytes) -> None:
+    enrolled = people.enrolled
+    signer = enrolled.get(_name(caller))
+    if signer is None:
+        raise DeniedError(f"{_name(caller)} is not enrolled to sign", "SIGNER_UNKNOWN")
+    if verify(signer.public_key, verb, signer.name, document, signature):
+        return
+    if any(verify(other.public_key, verb, other.name, document, signature) for other in enrolled.values()):
+        raise DeniedError("the signature is another person's; only the signer may send it", "SIGNER_NOT_CALLER")
+    message = "the signature does not fit the document, the caller and the key that was enrolled"
+    raise DeniedError(message, "SIGNATURE_INVALID")
 
 
 def _parsed(caller: Caller, document: bytes) -> Change:

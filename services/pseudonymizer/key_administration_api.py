@@ -17,9 +17,9 @@ from pseudonymizer.key_changes import KeyChanges
 from pseudonymizer.key_refs import name_of, ref_of
 from pseudonymizer.keystore.manifest import KeyVersionRow
 from pseudonymizer.lifecycle import KeyState
+from pseudonymizer.people import Enrolment
 from pseudonymizer.policy import Policy
 from pseudonymizer.rotations import Rotation, Rotations, Statement
-from pseudonymizer.signers import Enrolment
 from servicekit.identity import current_caller
 
 SERVICE = "kinlink.pseudonymizer.v1.KeyAdministrationService"
@@ -90,8 +90,8 @@ class KeyAdministrationApi(KeyAdministrationServiceServicer):
 
     def ListSigners(self, _request: pb.ListSignersRequest, _context: grpc.ServicerContext) -> pb.ListSignersResponse:
         """See the proto."""
-        people, genesis_hash = self._control.people()
-        return pb.ListSignersResponse(signers=map(_signer, people), genesis_hash=genesis_hash)
+        people = self._control.people()
+        return pb.ListSignersResponse(signers=map(_signer, people.everyone), genesis_hash=people.genesis)
 
     def GetPolicy(self, _request: pb.GetPolicyRequest, _context: grpc.ServicerContext) -> pb.GetPolicyResponse:
         """See the proto."""

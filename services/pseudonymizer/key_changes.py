@@ -20,6 +20,7 @@ from pseudonymizer.keystore import attested, plan
 from pseudonymizer.keystore.manifest import KeyVersionRow
 from pseudonymizer.keystore.store import KeyStore
 from pseudonymizer.lifecycle import Transition
+from pseudonymizer.people import People
 from servicekit.audit import describe
 from servicekit.errors import InvalidError, PreconditionError
 from servicekit.identity import Caller
@@ -39,6 +40,14 @@ class KeyChanges:
     def changing(self) -> AbstractContextManager[Connection]:
         """Begin a transaction that may change keys and people; at its end it is sealed and anchored."""
         return self._store.change()
+
+    def people(self, connection: Connection) -> People:
+        """Return the people in a transaction of `changing`, proven."""
+        return People.parse(self._store.people(connection))
+
+    def people_become(self, connection: Connection, people: People) -> None:
+        """Take note of what this transaction makes of the people: nothing else is sealed."""
+        self._store.people_become(connection, people.content)
 
     def create(self, caller: Caller, wanted: KeyName) -> KeyVersionRow:
         """Make the next version of a key, pending.

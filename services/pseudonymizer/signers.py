@@ -1,18 +1,14 @@
-"""The people who may sign: enrolled by the genesis file or by a change, removed by a change.
+"""The people who may sign, in the database: enrolled by the genesis file or by a change, removed by a change.
 
-1. Nobody is deleted: a removed person's row stays, with the instant.
-2. A key is enrolled once for ever: who lost one, or was removed, makes another.
-3. `signers_digest` goes into the manifest that seals the key store, so that nobody can add a signer, or make an
-   applied change forgotten, in the database alone.
+`signers_content` goes into the manifest that seals the key store, so that nobody can add a signer, or make an applied
+change forgotten, in the database alone.
 
-Works inside the caller's transaction. Knows no signatures: `changes` does.
+Works inside the caller's transaction. What may become of the people is `people`'s.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 
 from sqlalchemy import (
     Column,
@@ -29,10 +25,9 @@ from sqlalchemy import (
     update,
 )
 
-from kinlink.approvals import can_change, conflict
-from kinlink.change_document import Signer, SignerRole, canonical
+from kinlink.change_document import canonical
 from kinlink.genesis import Genesis
-from servicekit.errors import PreconditionError
+from pseudonymizer.people import People
 
 _metadata = MetaData()
 genesis_table = Table("genesis", _metadata, Column("only", Integer, primary_key=True), Column("sha256", LargeBinary))
@@ -66,86 +61,29 @@ forgotten = Table(
 _LOCK = 7_310_152  # any constant that no other advisory lock uses
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """A person, since when and until when; `change_id` is empty for the genesis file."""
-
-    signer: Signer
-    enrolled_at: datetime
-    removed_at: datetime | None
-    change_id: str
-
-
 def lock(connection: Connection) -> None:
     """Let no other transaction change people or changes until this one ends."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
-def everyone(connection: Connection) -> list[Enrolment]:
-    """Return all people, former ones included, by name and then by time."""
-    rows = connection.execute(
-        select(signers_table).order_by(signers_table.c.name, signers_table.c.enrolled_at)
-    ).mappings()
-    return [
-        Enrolment(
-            Signer(row["name"], SignerRole(row["role"]), bytes(row["public_key"])),
-            datetime.fromisoformat(row["enrolled_at"]),
-            datetime.fromisoformat(row["removed_at"]) if row["removed_at"] else None,
-            row["change_id"],
-        )
-        for row in rows
-    ]
+def people(connection: Connection) -> People:
+    """Return the people and the applied changes, as the database has them at this moment."""
+    return People.parse(signers_content(connection))
 
 
-def enrolled(connection: Connection) -> dict[str, Signer]:
-    """Return those who may sign now, by name."""
-    return {one.signer.name: one.signer for one in everyone(connection) if one.removed_at is None}
-
-
-def check_enrolment(connection: Connection, signer: Signer) -> None:
-    """Check that a person can be enrolled.
-
-    Raises:
-        PreconditionError: SIGNER_CONFLICT, the person, or the key, is or was enrolled already.
-    """
-    known = everyone(connection)
-    against = conflict(signer, [one.signer for one in known if one.removed_at is None])
-    if against is None and any(one.signer.public_key == signer.public_key for one in known):
-        against = "this key was enrolled before; make a new one"
-    if against:
-        raise PreconditionError(against, "SIGNER_CONFLICT")
-
-
-def check_removal(connection: Connection, signer: Signer) -> None:
-    """Check that a person can be removed.
-
-    Raises:
-        PreconditionError: SIGNER_UNKNOWN, nobody of that name has that key; TOO_FEW_SIGNERS, those who stay could
-            not make a change.
-    """
-    known = enrolled(connection)
-    if known.get(signer.name) != signer:
-        raise PreconditionError(f"{signer.name} is not enrolled with this key", "SIGNER_UNKNOWN")
-    if not can_change([other for other in known.values() if other.name != signer.name]):
-        message = f"without {signer.name} too few could propose and approve; enrol somebody first"
-        raise PreconditionError(message, "TOO_FEW_SIGNERS")
-
-
-def enrol(connection: Connection, signer: Signer, change_id: str, now: datetime) -> None:
-    """Enrol a person. Raises as check_enrolment."""
-    check_enrolment(connection, signer)
-    row = {"name": signer.name, "role": signer.role.value, "public_key": signer.public_key}
-    connection.execute(insert(signers_table).values(**row, change_id=change_id, enrolled_at=now.isoformat()))
-
-
-def remove(connection: Connection, signer: Signer, now: datetime) -> None:
-    """Remove a person; their pending proposals and approvals no longer count. Raises as check_removal."""
-    check_removal(connection, signer)
-    gone = (
-        update(signers_table).where(signers_table.c.public_key == signer.public_key).values(removed_at=now.isoformat())
-    )
-    connection.execute(gone)
+def store(connection: Connection, before: People, after: People) -> None:
+    """Write what a change made of the people."""
+    known = {one.signer.public_key: one for one in before.everyone}
+    for one in after.everyone:
+        key = one.signer.public_key
+        if key not in known:
+            row = {"name": one.signer.name, "role": one.signer.role.value, "public_key": key}
+            row |= {"change_id": one.change_id, "enrolled_at": one.enrolled_at.isoformat()}
+            connection.execute(insert(signers_table).values(row))
+        elif one.removed_at and known[key].removed_at is None:
+            gone = update(signers_table).where(signers_table.c.public_key == key)
+            connection.execute(gone.values(removed_at=one.removed_at.isoformat()))
 
 
 def genesis_hash(connection: Connection) -> bytes:
@@ -157,8 +95,10 @@ def genesis_hash(connection: Connection) -> bytes:
 def begin(connection: Connection, genesis: Genesis, now: datetime) -> None:
     """Enrol the people of the genesis file, and remember which file it was."""
     connection.execute(insert(genesis_table).values(only=1, sha256=genesis.sha256))
+    nobody = after = People(genesis.sha256, (), {})
     for signer in genesis.signers:
-        enrol(connection, signer, "", now)
+        after = after.with_enrolled(signer, "", now)
+    store(connection, nobody, after)
 
 
 def signers_content(connection: Connection) -> bytes:
@@ -168,11 +108,3 @@ def signers_content(connection: Connection) -> bytes:
     applied = select(changes.c.change_id, changes.c.applied_at).where(changes.c.applied_at.is_not(None))
     used = sorted(list(row) for row in connection.execute(applied.union(select(forgotten))))
     return canonical([genesis_hash(connection).hex(), people, used])
-
-
-def signers_digest(connection: Connection) -> bytes:
-    """Return the SHA-256 of `signers_content`: 32 bytes.
-
-    Seal it again in the transaction that changes any of it.
-    """
-    return sha256(signers_content(connection)).digest()

@@ -146,7 +146,7 @@ def test_replicas_that_start_together_begin_once(url: str, file: Path) -> None:
     [first] = AuditLog(engines[0]).entries()
     assert (first["rpc"], first["count"]) == ("log.genesis", 3)
     with database.read(engines[0]) as connection:
-        assert sorted(signers.enrolled(connection)) == ["custodian/a", "custodian/b", "reviewer/r"]
+        assert sorted(signers.people(connection).enrolled) == ["custodian/a", "custodian/b", "reviewer/r"]
     for engine in engines:
         engine.dispose()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from copy import copy
 from datetime import UTC, datetime
@@ -32,6 +32,7 @@ from pseudonymizer.keystore.anchored import GenerationAnchors
 from pseudonymizer.keystore.encryption_keys import open_key_encryption_key
 from pseudonymizer.keystore.store import KeyStore, is_empty
 from pseudonymizer.lifecycle import Transition
+from pseudonymizer.people import People
 from pseudonymizer.policy import Policy
 from pseudonymizer.settings import PseudonymizerSettings
 from servicekit import database
@@ -187,8 +188,20 @@ class Place:
     def enrol(self, store: KeyStore, name: str, change_id: str) -> None:
         """Enrol one more person, as an applied change does."""
         self.people[name] = new_key()
-        with store.change() as connection:
-            signers.enrol(connection, self.signer(name), change_id, datetime.now(UTC))
+        change_people(store, lambda people: people.with_enrolled(self.signer(name), change_id, datetime.now(UTC)))
+
+    def remove(self, store: KeyStore, name: str) -> None:
+        """Remove a person, as an applied change does."""
+        change_people(store, lambda people: people.with_removed(self.signer(name), datetime.now(UTC)))
+
+
+def change_people(store: KeyStore, become: Callable[[People], People]) -> None:
+    """Let the people become others, as an applied change does."""
+    with store.change() as connection:
+        before = People.parse(store.people(connection))
+        after = become(before)
+        signers.store(connection, before, after)
+        store.people_become(connection, after.content)
 
 
 def rotate(store: KeyStore, line: tuple[str, Kind] = CPR) -> KeyName:

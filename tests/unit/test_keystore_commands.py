@@ -18,6 +18,7 @@ from pseudonymizer.keyset import KeyName
 from pseudonymizer.keystore import tables, wrappings
 from pseudonymizer.keystore.encryption_keys import KeyStoreError, warn_of_a_key_in_a_file, wrapping_version
 from pseudonymizer.lifecycle import Transition
+from pseudonymizer.people import People
 from servicekit.database import read
 from servicekit.errors import UnavailableError
 from tests import postgres
@@ -261,9 +262,7 @@ class TestRestore:
     def test_a_person_removed_since_does_not_count_and_one_enrolled_since_does(
         self, place: Place, kept: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        store = place.start()
-        with store.change() as connection:
-            connection.execute(text("UPDATE signers SET removed_at = enrolled_at WHERE name = 'custodian/b'"))
+        place.remove(place.start(), "custodian/b")
         place.put_back(kept)
         file = _document(place)
         place.sign(file, "custodian/a", "custodian/b", "reviewer/r")
@@ -272,6 +271,22 @@ class TestRestore:
         other = _document(place, name="other.json")
         place.sign(other, "custodian/a", "custodian/c", "reviewer/r")
         assert place.run("restore", "--change", other) == 0
+
+    def test_what_a_trigger_writes_meanwhile_is_not_sealed(
+        self, place: Place, kept: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        place.put_back(kept)
+        file = _document(place)
+        place.sign(file, "custodian/a", "custodian/c", "reviewer/r")
+        row = f"x'{'ab' * 32}', 'custodian/x', 'custodian', '', '2026-01-01T00:00:00+00:00', NULL"
+        with place.engine().begin() as connection:
+            act = f"AFTER INSERT ON changes BEGIN INSERT INTO signers VALUES ({row}); END"
+            connection.execute(text(f"CREATE TRIGGER helper {act}"))
+        assert place.run("restore", "--change", file) == 4
+        assert "something else than this restore" in capsys.readouterr().err
+        with place.engine().begin() as connection:
+            connection.execute(text("DROP TRIGGER helper"))
+        assert place.run("restore", "--change", file) == 0
 
     def test_a_change_is_used_once_and_for_one_generation_only(
         self, place: Place, kept: Path, capsys: pytest.CaptureFixture[str]
@@ -288,11 +303,14 @@ class TestRestore:
 
     def test_a_change_that_took_effect_in_the_lost_time_cannot_be_used_again(self, place: Place, kept: Path) -> None:
         used = "6f9f1d4e-0000-4000-8000-000000000002"
-        with place.start().change() as connection:
+        store, at = place.start(), datetime(2026, 1, 1, tzinfo=UTC)
+        with store.change() as connection:
+            people = People.parse(store.people(connection)).with_applied(used, at)
+            store.people_become(connection, people.content)
             connection.execute(
                 text(
                     "INSERT INTO changes (change_id, document, signature, proposed_at, applied_at) VALUES "
-                    f"('{used}', x'00', x'00', '2026-01-01T00:00:00+00:00', '2026-01-01T00:00:00+00:00')"
+                    f"('{used}', x'00', x'00', '{at.isoformat()}', '{at.isoformat()}')"
                 )
             )
         place.put_back(kept)

@@ -18,6 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, delete, insert, select, text, update
@@ -35,6 +36,7 @@ from pseudonymizer.keystore.replay import Replay
 from pseudonymizer.keystore.sealing import Sealer
 from pseudonymizer.keystore.store import LOCK, KeyStore
 from pseudonymizer.lifecycle import KeyState
+from pseudonymizer.people import People
 from servicekit.anchors import Anchor, AnchorConflictError
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
@@ -173,7 +175,8 @@ class Ceremony:
     ) -> tuple[Replay, ...]:
         generation = newest.generation + 1
         known = replay.versions_of(json.loads(newest.manifest.content))
-        steps = replay.plan(self._store.versions(connection), known, generation, now)
+        backed_up = self._store.versions(connection)
+        steps = replay.plan(backed_up, known, generation, now)
         for step in steps:
             self._take(connection, step)
         erasure.rewrite(connection, [dict(row) for row in connection.execute(select(tables.keys)).mappings()])
@@ -181,11 +184,15 @@ class Ceremony:
         _put_people(connection, newest)
         self._put_change(connection, signed, now)
         history.insert_document(connection, newest)
-        versions = self._store.versions(connection)
-        made = manifest(self._suite, generation, versions, signers.signers_digest(connection))
+        people = People.parse(newest.people).with_applied(signed.change.change_id, now)
+        versions = {one.name: one for one in (*backed_up, *(step.after for step in steps))}.values()
+        made = manifest(self._suite, generation, versions, people.digest)
+        found = self._store.versions(connection), signers.signers_content(connection)
+        if (manifest(self._suite, generation, found[0], sha256(found[1]).digest()), found[1]) != (made, people.content):
+            raise KeyStoreError("something else than this restore changed the database meanwhile; restore it again")
         head = connection.execute(select(tables.head)).mappings().one()
         connection.execute(update(tables.head).values(generation=generation, mac=self._sealer.mac(head, made)))
-        history.append(connection, made, signers.signers_content(connection))
+        history.append(connection, made, people.content)
         wrappings.record(connection)
         self._log(connection, signed, newest, steps)
         return tuple(steps)

@@ -1,7 +1,8 @@
 """The sealed key store: tables in the service's state database.
 
-1. Every change is one transaction (`change`): the store as it was is proven first, and the store as it
-   became is sealed as a whole, at the next generation. No row can be changed, removed or put back by others.
+1. Every change is one transaction (`change`): the store as it was is proven first, and the store as this process
+   made it is sealed as a whole, at the next generation. What others changed, removed or put back, also within that
+   transaction (a trigger; another session between two statements), is not sealed: the change is refused.
 2. Transitions are the lifecycle's, for several keys together, each with its audit entry in the same transaction.
 3. A store put back whole is for the anchors to find (`Anchors`): they are asked at start and at each reload, and told
    after each change, before it is answered.
@@ -17,11 +18,13 @@ matches its check value. It does not know callers' grants.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from threading import Lock
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, text, update
@@ -34,7 +37,7 @@ from pseudonymizer.keystore.encryption_keys import KeyEncryptionKey, KeyStoreErr
 from pseudonymizer.keystore.manifest import KeyVersionRow, Manifest, manifest
 from pseudonymizer.keystore.sealing import Sealer
 from pseudonymizer.lifecycle import USABLE, KeyState, Transition, rule
-from pseudonymizer.signers import signers_digest
+from pseudonymizer.signers import signers_content
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 from servicekit.errors import InvalidError, UnavailableError
@@ -57,6 +60,14 @@ class Anchors(Protocol):
 
     def write(self, manifest: Manifest) -> None:
         """Anchor it, durably. Raises UnavailableError when that fails; the change has taken effect all the same."""
+
+
+@dataclass(slots=True)
+class _Meant:
+    """What is to be sealed at the end of a transaction: what was proven at its begin, and what was done since."""
+
+    versions: dict[KeyName, KeyVersionRow]
+    people: bytes
 
 
 class _NoAnchors:
@@ -88,7 +99,7 @@ class KeyStore:
         *,
         holders: Callable[[str, Kind], Sequence[str]] = lambda _domain, _kind: (),
         anchors: Anchors | None = None,
-        signers: Callable[[Connection], bytes] = signers_digest,
+        people: Callable[[Connection], bytes] = signers_content,
     ) -> None:
         """Use `engine`, whose tables are migrated. `holders` says who stores pseudonyms of a line (the policy)."""
         self._engine = engine
@@ -97,7 +108,7 @@ class KeyStore:
         self._audit = audit
         self._holders = holders
         self._anchors = anchors or _NoAnchors()
-        self._signers = signers
+        self._read_people = people
         self._lines: frozenset[tuple[str, Kind]] = frozenset()
         self._keyset = Keyset(())
         self._versions: tuple[KeyVersionRow, ...] = ()
@@ -105,7 +116,7 @@ class KeyStore:
         self._opened: dict[tuple[KeyName, int], Key] = {}
         self._refused = ""
         self._loading = Lock()
-        self._open: set[Connection] = set()  # transactions of `change`
+        self._open: dict[Connection, _Meant] = {}  # transactions of `change`
         self._erasing: set[Connection] = set()  # those in which a key was destroyed
 
     def open(self, lines: Iterable[tuple[str, Kind]]) -> Keyset:
@@ -192,19 +203,19 @@ class KeyStore:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
             if self._head(connection) is None and not self._rows(connection):
                 connection.execute(insert(tables.head).values(only=1, mac=b"", **self._sealer.new_head()))
-                before = Manifest(0, b"")
+                before, meant = Manifest(0, b""), _Meant({}, self._read_people(connection))
             else:
-                before = self.manifest(connection)
+                before, meant = self._prove(connection, self._rows(connection))
             self._anchors.check(before)
-            self._open.add(connection)
+            self._open[connection] = meant
             try:
                 yield connection
+                after = self._seal(connection, before, meant, always=always)
             except BaseException:
                 self._erasing.discard(connection)
                 raise
             finally:
-                self._open.discard(connection)
-            after = self._seal(connection, before, always=always)
+                del self._open[connection]
         if always or connection in self._erasing:
             self._erasing.discard(connection)
             erasure.finish(self._engine)
@@ -232,7 +243,7 @@ class KeyStore:
     def _load_once(self) -> None:
         with read(self._engine) as connection:
             rows = self._rows(connection)
-            proven = self._prove(connection, rows)
+            proven, _ = self._prove(connection, rows)
         if proven.generation < self._manifest.generation or (
             proven.generation == self._manifest.generation and proven != self._manifest
         ):
@@ -265,13 +276,11 @@ class KeyStore:
         Raises:
             InvalidError: KEY_LINE_UNKNOWN. PreconditionError: KEY_PENDING_EXISTS.
         """
-        self._check_open(connection)
         if (domain, kind) not in self._lines:
             raise InvalidError("the policy declares no such domain and kind", "KEY_LINE_UNKNOWN")
-        version = plan.next_version(self.versions(connection), domain, kind)
+        version = plan.next_version(self._meant(connection).versions.values(), domain, kind)
         name = KeyName(domain, kind, version)
-        self._insert(connection, name, KeyState.PENDING, datetime.now(UTC), caller, evidence)
-        return next(row for row in self.versions(connection) if row.name == name)
+        return self._insert(connection, name, KeyState.PENDING, datetime.now(UTC), caller, evidence)
 
     def transition(
         self,
@@ -292,12 +301,12 @@ class KeyStore:
         Raises:
             PreconditionError: the lifecycle does not allow it (see `plan.steps`); nothing is changed.
         """
-        self._check_open(connection)
+        known = self._meant(connection).versions.values()
 
         def unattested(version: KeyVersionRow) -> list[str]:
             return attested.missing(connection, version.name, self._holders(*version.line))
 
-        steps = plan.steps(self.versions(connection), keys, transition, unattested, accept_loss=accept_loss)
+        steps = plan.steps(known, keys, transition, unattested, accept_loss=accept_loss)
         for version, step in steps:
             if step is Transition.DESTROY:
                 attested.close(connection, version.name, self._holders(*version.line) if version.activated_at else ())
@@ -326,18 +335,27 @@ class KeyStore:
         Raises:
             KeyStoreError: the store was changed, or was made for another suite.
         """
-        return self._prove(connection, self._rows(connection))
+        return self._prove(connection, self._rows(connection))[0]
 
-    def _prove(self, connection: Connection, rows: Sequence[RowMapping]) -> Manifest:
+    def people(self, connection: Connection) -> bytes:
+        """Return the people (`signers_content`) in a transaction of `change`: as proven, and as they became since."""
+        return self._meant(connection).people
+
+    def people_become(self, connection: Connection, content: bytes) -> None:
+        """Say what a transaction of `change` has made of the people."""
+        self._meant(connection).people = content
+
+    def _prove(self, connection: Connection, rows: Sequence[RowMapping]) -> tuple[Manifest, _Meant]:
         versions, head = _versions(rows), self._head(connection)
         if any(version.suite is not self._suite for version in versions):
             raise KeyStoreError("this key store was made for another suite; never mix real and synthetic data")
         if head is None:
             raise KeyStoreError(_CHANGED)
-        found = manifest(self._suite, head["generation"], versions, self._signers(connection))
+        people = self._read_people(connection)
+        found = manifest(self._suite, head["generation"], versions, sha256(people).digest())
         if not hmac.compare_digest(self._sealer.mac(head, found), bytes(head["mac"])):
             raise KeyStoreError(_CHANGED)
-        return found
+        return found, _Meant({version.name: version for version in versions}, people)
 
     def _rows(self, connection: Connection) -> list[RowMapping]:
         keys = tables.keys
@@ -347,12 +365,16 @@ class KeyStore:
     def _head(self, connection: Connection) -> RowMapping | None:
         return connection.execute(select(tables.head)).mappings().one_or_none()
 
-    def _seal(self, connection: Connection, before: Manifest, *, always: bool) -> Manifest:
-        versions, signers = self.versions(connection), self._signers(connection)
-        if not always and manifest(self._suite, before.generation, versions, signers) == before:
+    def _seal(self, connection: Connection, before: Manifest, meant: _Meant, *, always: bool) -> Manifest:
+        def at(generation: int) -> Manifest:
+            return manifest(self._suite, generation, meant.versions.values(), sha256(meant.people).digest())
+
+        people = sha256(self._read_people(connection)).digest()
+        if manifest(self._suite, before.generation, self.versions(connection), people) != at(before.generation):
+            raise KeyStoreError(_CHANGED)
+        if not always and at(before.generation) == before:
             return before
-        after = manifest(self._suite, before.generation + 1, versions, signers)
-        head = self._head(connection)
+        after, head = at(before.generation + 1), self._head(connection)
         if head is None:
             raise KeyStoreError(_CHANGED)
         mac = self._sealer.mac(head, after)
@@ -362,7 +384,7 @@ class KeyStore:
 
     def _insert(
         self, connection: Connection, name: KeyName, state: KeyState, at: datetime, caller: str, evidence: str
-    ) -> None:
+    ) -> KeyVersionRow:
         scalar, now = ristretto255.random_scalars(1), at.isoformat()
         row = {
             "domain": name.domain,
@@ -375,18 +397,25 @@ class KeyStore:
             "created_at": now,
             "state_since": now,
             "activated_at": now if state is KeyState.ACTIVE else None,
+            "compromised_at": None,
         }
-        connection.execute(insert(tables.keys).values(self._sealer.seal(row, scalar)))
+        row = self._sealer.seal(row, scalar)
+        connection.execute(insert(tables.keys).values(row))
+        made = self._meant(connection).versions[name] = KeyVersionRow.of_row(row)
         entry = AuditEntry(
             "key.create", caller, "ok", subject=name.domain, kind=name.kind, key_version=name.version, evidence=evidence
         )
         self._audit.append(entry, connection)
+        return made
 
     def _step(self, connection: Connection, name: KeyName, step: Transition, at: datetime) -> None:
         """Change one row; `plan` has said that it may be."""
         keys = tables.keys.c
         here = (keys.domain == name.domain) & (keys.kind == name.kind.value) & (keys.version == name.version)
         row = dict(connection.execute(select(tables.keys).where(here)).mappings().one())
+        meant = self._meant(connection).versions
+        if _versions([row]) != [meant[name]]:
+            raise KeyStoreError(_CHANGED)
         state = rule(step).after
         scalar = b"" if state is KeyState.DESTROYED else self._sealer.unseal(row).scalar
         row |= {"state": state.value, "state_since": at.isoformat(), "generation": tables.generation(connection) + 1}
@@ -399,13 +428,15 @@ class KeyStore:
         else:
             row = self._sealer.seal(row, scalar)
         connection.execute(update(tables.keys).where(here).values(row))
+        meant[name] = KeyVersionRow.of_row(row)
 
-    def _check_open(self, connection: Connection) -> None:
+    def _meant(self, connection: Connection) -> _Meant:
         if connection not in self._open:
-            raise RuntimeError("keys change in a transaction of KeyStore.change() only")
+            raise RuntimeError("keys and people change in a transaction of KeyStore.change() only")
+        return self._open[connection]
 
 
-def _versions(rows: Sequence[RowMapping]) -> list[KeyVersionRow]:
+def _versions(rows: Sequence[Mapping[Any, Any]]) -> list[KeyVersionRow]:
     try:
         return [KeyVersionRow.of_row(row) for row in rows]
     except (ValueError, TypeError, KeyError) as error:
