@@ -22,7 +22,7 @@ DISTRIBUTIONS = {
     "servicekit": PLUMBING | {"alembic", "cryptography", "grpc_reflection", "obstore", "pydantic_settings"},
     "pseudonymizer": PLUMBING | {"alembic", "cryptography"},
     "pseudonymizer.keystore": PLUMBING | {"azure", "cryptography", "hvac", "pkcs11", "requests"},
-    "linker": PLUMBING | {"alembic", "deltalake", "numpy", "polars", "pyarrow"},
+    "linker": PLUMBING | {"alembic", "deltalake", "highspy", "numpy", "polars", "pyarrow", "scipy"},
 }
 # The clients take and return frames: polars, and Arrow on the wire, in these files as well.
 FRAME_CLIENTS = ("kinlink.client", "kinlink.pseudonymizer_client", "kinlink.statistics_client", "kinlink.intake_client")

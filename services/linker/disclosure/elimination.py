@@ -1,0 +1,181 @@
+"""Gaussian elimination: which cells to hide so that no primary cell is a linear combination of what is shown.
+
+After Langsrud (2024), "Secondary cell suppression by Gaussian elimination": cells are shown one after the
+other in a fixed order; one that would make a primary cell a combination of the shown ones is hidden instead.
+
+1. Arithmetic is exact: integers modulo a prime below 2^31, so that there is no tolerance.
+2. A lone contributor knows its own atoms: a cell is also hidden when what it leaves unknown of a primary cell
+   is the atoms of one such contributor only; and the sum of two hidden atoms, one of which is a lone contributor's
+   (or several atoms of the same one), is protected as if it were a cell.
+3. Where zeros must be protected, a cell that would give a sum of nothing but zeros is hidden.
+
+It does not know intervals: a hidden cell may still be known almost exactly (`suppression`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from linker.disclosure.system import Flags, Integers, LinkedSystem
+
+_PRIME = 2147483629
+_Column = dict[int, int]  # row → coefficient, none of them 0
+
+
+def eliminate(
+    system: LinkedSystem, primary: Flags, *, may_hide: Flags, lone: bool = True, zeros: bool = False
+) -> Flags:
+    """Return the primary cells and those that must be hidden with them.
+
+    `may_hide`: cells that are shown unless hidden; others are known to everybody when they are shown, such as
+    empty ones. `lone`: rule 2. `zeros`: rule 3. Larger cells are shown first; equals in the order of the system.
+    Deterministic. Cost: about 5 s for 10,000 cells in three dimensions.
+
+    Guarantee: no primary cell is a linear combination of shown cells; modulo the prime, hence over the integers
+    unless a coefficient is a multiple of it.
+    """
+    used = np.flatnonzero((may_hide & system.shown) | primary)
+    atoms = system.atoms[:, used].tocsc()
+    columns = {
+        int(cell): dict.fromkeys(atoms.indices[atoms.indptr[place] : atoms.indptr[place + 1]].tolist(), 1)
+        for place, cell in enumerate(used)
+    }
+    owners = _owners(system) if lone else {}
+    empty = _zero_atoms(system) if zeros else frozenset()
+    wanted = [columns[int(cell)] for cell in np.flatnonzero(primary)]
+    by_size = used[np.argsort(-np.abs(system.values[used]), kind="stable")]
+    order = [int(cell) for cell in by_size if not primary[cell]]
+    extra = _virtual(wanted, [columns[cell] for cell in order], owners) if lone else []
+    hidden = primary.copy()
+    elimination = _Elimination([*wanted, *extra], len(wanted), {cell: columns[cell] for cell in order}, owners, empty)
+    for cell in order:
+        hidden[cell] = not elimination.show(cell)
+    return hidden
+
+
+class _Elimination:
+    """Primary columns and those not yet decided, both reduced by the shown ones."""
+
+    def __init__(
+        self,
+        primaries: Iterable[_Column],
+        cells: int,
+        columns: Mapping[int, _Column],
+        owners: Mapping[int, int],
+        empty: frozenset[int],
+    ) -> None:
+        """Take primaries of which the first `cells` are cells, the others virtual."""
+        self._primaries = {place: dict(column) for place, column in enumerate(primaries)}
+        self._cells = cells
+        self._columns = {cell: dict(column) for cell, column in columns.items()}
+        self._owners, self._empty = owners, empty
+        self._primaries_at = _rows(self._primaries)
+        self._columns_at = _rows(self._columns)
+
+    def show(self, cell: int) -> bool:
+        """Show a cell and reduce all others by it; or return False when that would give a primary cell away."""
+        column = self._columns.pop(cell)
+        for row in column:
+            self._columns_at[row].discard(cell)
+        if not column:
+            return True
+        if self._empty.issuperset(column) or self._gives_away(column):
+            return False
+        pivot = min(column, key=self._pivot_order)
+        inverse = pow(column[pivot], -1, _PRIME)
+        _reduce(self._primaries, self._primaries_at, pivot, column, inverse)
+        _reduce(self._columns, self._columns_at, pivot, column, inverse)
+        return True
+
+    def _pivot_order(self, row: int) -> tuple[bool, bool, int, int]:
+        """Rows of lone contributors and of zeros last, as the rules about them need their rows; then sparse ones."""
+        entries = len(self._primaries_at.get(row, ())) + len(self._columns_at.get(row, ()))
+        return row in self._empty, row in self._owners, entries, row
+
+    def _gives_away(self, column: _Column) -> bool:
+        plain = [row for row in column if row not in self._owners]
+        if plain:
+            row = min(plain, key=lambda row: (len(self._primaries_at.get(row, ())), row))
+            near = set(self._primaries_at.get(row, ()))
+        else:
+            near = {place for row in column for place in self._primaries_at.get(row, ())}
+        return any(self._leaves_one_owner(place, column) for place in near)
+
+    def _leaves_one_owner(self, place: int, column: _Column) -> bool:
+        """Say whether a multiple of the column is the primary, apart from atoms that one lone contributor knows."""
+        primary = self._primaries[place]
+        if place >= self._cells or not self._owners:
+            return primary.keys() == column.keys() and len(set(_ratios(primary, column))) == 1
+        for ratio in set(_ratios(primary, column)):
+            rest = [
+                row
+                for row in primary.keys() | column.keys()
+                if (primary.get(row, 0) - ratio * column.get(row, 0)) % _PRIME
+            ]
+            owners = {self._owners.get(row) for row in rest}
+            if len(owners) <= 1 and None not in owners:
+                return True
+        return False
+
+
+def _ratios(primary: _Column, column: _Column) -> list[int]:
+    return [primary[row] * pow(column[row], -1, _PRIME) % _PRIME for row in column if row in primary]
+
+
+def _rows(columns: Mapping[int, _Column]) -> dict[int, set[int]]:
+    found: dict[int, set[int]] = {}
+    for place, column in columns.items():
+        for row in column:
+            found.setdefault(row, set()).add(place)
+    return found
+
+
+def _reduce(
+    store: dict[int, _Column], places_at: dict[int, set[int]], pivot: int, column: _Column, inverse: int
+) -> None:
+    """Take multiples of the column from all that have the pivot's row, so that none has it any more."""
+    for place in list(places_at.get(pivot, ())):
+        target = store[place]
+        factor = target[pivot] * inverse % _PRIME
+        for row, coefficient in column.items():
+            value = (target.get(row, 0) - factor * coefficient) % _PRIME
+            if value:
+                if row not in target:
+                    places_at.setdefault(row, set()).add(place)
+                target[row] = value
+            elif row in target:
+                del target[row]
+                places_at[row].discard(place)
+
+
+def _owners(system: LinkedSystem) -> dict[int, int]:
+    """Return atom → the lone contributor that knows it."""
+    sole = _by_atom(system, system.sole, -1)
+    return {int(atom): int(sole[atom]) for atom in np.flatnonzero(sole >= 0)}
+
+
+def _zero_atoms(system: LinkedSystem) -> frozenset[int]:
+    return frozenset(np.flatnonzero(_by_atom(system, np.where(system.nonnegative, system.values, 1), 1) == 0).tolist())
+
+
+def _by_atom(system: LinkedSystem, of_cells: Integers, default: int) -> Integers:
+    """Return a cell's number for each atom that is itself a cell."""
+    sizes = np.diff(system.atoms.indptr)
+    single = np.flatnonzero(sizes == 1)
+    result = np.full(system.atoms.shape[0], default, np.int64)
+    result[system.atoms.indices[system.atoms.indptr[single]]] = of_cells[single]
+    return result
+
+
+def _virtual(primaries: Sequence[_Column], columns: Sequence[_Column], owners: Mapping[int, int]) -> list[_Column]:
+    """Return the sums of hidden atoms that one of two contributors could split: rule 2."""
+    hidden = {row for column in primaries if len(column) == 1 for row in column}
+    found: dict[frozenset[int], None] = {}
+    for column in columns:
+        within = frozenset(row for row in column if row in hidden)
+        knowers = {owners.get(row, -1 - row) for row in within}
+        if len(within) > 1 and len(knowers) <= 2 and any(row in owners for row in within):
+            found[within] = None
+    return [dict.fromkeys(sorted(rows), 1) for rows in found]

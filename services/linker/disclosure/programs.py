@@ -1,0 +1,168 @@
+"""The two linear programs, solved by HiGHS: what an attacker can make of a cell, and the cheapest way to hide it.
+
+Variables are differences from the true table: tables that fit what is shown are those with A y = 0, y = 0 where a
+cell is shown or known, and y ≥ -value where a cell cannot be below 0.
+
+1. One thread, an iteration limit and no clock: the same program has the same answer in every run.
+2. An answer that is not optimal is tried once more from a cold start, and then is no answer.
+3. Differences are in units of `scales`, so that tolerances mean the same for counts and amounts.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import highspy
+import numpy as np
+import scipy.sparse as sp
+
+from linker.disclosure.needs import Needs
+from linker.disclosure.system import Flags, Integers, LinkedSystem, Numbers
+
+UP, DOWN = 1, -1
+_ITERATIONS = 400_000
+_NOISE = 1e-7  # HiGHS's own tolerance; in units of the scale
+_FREE = 1e-5  # cost of a cell that is hidden anyway: enough to keep ways short
+
+
+class NoAnswer(Enum):
+    """Why a program has no table to show."""
+
+    INFEASIBLE = "infeasible"
+    UNFINISHED = "unfinished"
+
+
+def scales(system: LinkedSystem, needs: Needs) -> Numbers:
+    """Return the unit of each cell: 1 for counts, the median need for amounts."""
+    amounts = needs.up[needs.primary & ~system.counted]
+    return np.where(system.counted, 1.0, float(np.median(amounts)) if len(amounts) else 1.0)
+
+
+class _Program:
+    """min cost·y over A y = 0 and bounds, warm-started from the last solution."""
+
+    def __init__(self, equations: sp.csr_matrix, lower: Numbers, upper: Numbers) -> None:
+        matrix = equations[np.flatnonzero(np.diff(equations.indptr))].tocsc()
+        model = highspy.HighsLp()
+        model.num_col_, model.num_row_ = matrix.shape[1], matrix.shape[0]
+        model.col_cost_ = np.zeros(matrix.shape[1])
+        model.col_lower_, model.col_upper_ = lower, upper
+        model.row_lower_ = model.row_upper_ = np.zeros(matrix.shape[0])
+        model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+        model.a_matrix_.start_, model.a_matrix_.index_ = matrix.indptr, matrix.indices
+        model.a_matrix_.value_ = matrix.data
+        self._highs = highspy.Highs()  # type: ignore[no-untyped-call]
+        for option, value in (("output_flag", False), ("threads", 1), ("simplex_iteration_limit", _ITERATIONS)):
+            self._highs.setOptionValue(option, value)
+        self._highs.passModel(model)
+        self._columns = np.arange(matrix.shape[1], dtype=np.int32)
+
+    def solve(self, costs: Numbers) -> Numbers | NoAnswer:
+        self._highs.changeColsCost(len(self._columns), self._columns, costs)
+        self._highs.run()
+        if self._highs.getModelStatus() not in {
+            highspy.HighsModelStatus.kOptimal,
+            highspy.HighsModelStatus.kInfeasible,
+        }:
+            self._highs.clearSolver()
+            self._highs.run()
+        match self._highs.getModelStatus():
+            case highspy.HighsModelStatus.kOptimal:
+                return np.array(self._highs.getSolution().col_value)
+            case highspy.HighsModelStatus.kInfeasible:
+                return NoAnswer.INFEASIBLE
+            case _:
+                return NoAnswer.UNFINISHED
+
+    def bound(self, column: int, lower: float, upper: float) -> None:
+        self._highs.changeColBounds(column, lower, upper)
+
+
+class Attack:
+    """An attacker's program on a pattern. `solved` counts programs."""
+
+    def __init__(self, system: LinkedSystem, needs: Needs, hidden: Flags) -> None:
+        """Take the pattern: the cells that are not shown."""
+        self._cells = np.flatnonzero(hidden)
+        self._size = len(system)
+        self._place = np.full(len(system), -1)
+        self._place[self._cells] = np.arange(len(self._cells))
+        self._scales = scales(system, needs)[self._cells]
+        self._values = np.abs(system.values[self._cells]) / self._scales
+        far = reach(system, needs)[self._cells]
+        self._lower = np.where(system.nonnegative[self._cells], -system.values[self._cells] / self._scales, -far)
+        self._upper = far
+        self._program = _Program(system.equations[:, self._cells], self._lower, self._upper)
+        self.solved = 0
+
+    def fix(self, cells: Integers) -> None:
+        """Let the attacker know these cells from now on; cells that are shown are known anyway."""
+        for column in self._columns(cells):
+            self._program.bound(column, 0.0, 0.0)
+
+    def free(self, cells: Integers) -> None:
+        """Let the attacker not know these cells any more."""
+        for column in self._columns(cells):
+            self._program.bound(column, self._lower[column], self._upper[column])
+
+    def extreme(self, cell: int, side: int) -> Numbers | NoAnswer:
+        """Return the difference that takes the cell as far up or down as it goes."""
+        costs = np.zeros(len(self._cells))
+        costs[self._place[cell]] = -side
+        return self._difference(costs)
+
+    def push(self, cells: Integers, signs: Numbers) -> Numbers | NoAnswer:
+        """Return a difference that takes many cells far at once, small ones first."""
+        places = self._place[cells]
+        costs = np.zeros(len(self._cells))
+        costs[places] = -signs / (0.01 + self._values[places])
+        return self._difference(costs)
+
+    def _columns(self, cells: Integers) -> list[int]:
+        return [int(place) for place in self._place[cells] if place >= 0]
+
+    def _difference(self, costs: Numbers) -> Numbers | NoAnswer:
+        self.solved += 1
+        answer = self._program.solve(costs)
+        if isinstance(answer, NoAnswer):
+            return answer
+        result = np.zeros(self._size)
+        result[self._cells] = np.where(np.abs(answer) > _NOISE, answer, 0.0) * self._scales
+        return result
+
+
+def reach(system: LinkedSystem, needs: Needs) -> Numbers:
+    """Return how far a difference may go, in units of the scale: far beyond any need, so that no range is cut short."""
+    unit = scales(system, needs)
+    most = [np.max(np.abs(system.values[of]) + needs.up[of], initial=1) for of in (system.counted, ~system.counted)]
+    return 10 * np.where(system.counted, most[0], most[1]) / unit
+
+
+def route(
+    system: LinkedSystem, needs: Needs, movable: Flags, costs: Numbers, demand: tuple[int, int, float]
+) -> Numbers | NoAnswer:
+    """Return the cheapest difference over movable cells that takes a cell as far as it must go.
+
+    `costs`: of moving a cell by one unit of its scale. `demand`: cell, side, distance.
+    """
+    cells = np.flatnonzero(movable)
+    count = len(cells)
+    unit = scales(system, needs)[cells]
+    far = reach(system, needs)[cells]
+    lowest = np.where(system.nonnegative[cells], system.values[cells] / unit, far)
+    equations = system.equations[:, cells]
+    program = _Program(sp.hstack([equations, -equations]).tocsr(), np.zeros(2 * count), np.concatenate([far, lowest]))
+    cell, side, distance = demand
+    place = int(np.searchsorted(cells, cell))
+    rises, falls = (place, place + count) if side == UP else (place + count, place)
+    least = distance / unit[place]
+    program.bound(rises, least, max(least, float(far[place] if side == UP else lowest[place])))
+    program.bound(falls, 0.0, 0.0)
+    each = np.maximum(costs[cells], _FREE)
+    answer = program.solve(np.concatenate([each, each]))
+    if isinstance(answer, NoAnswer):
+        return answer
+    moved = answer[:count] - answer[count:]
+    result = np.zeros(len(system))
+    result[cells] = np.where(np.abs(moved) > _NOISE, moved, 0.0) * unit
+    return result

@@ -1,0 +1,87 @@
+"""One system: all cells that are shown together, what they sum, and every equation between them.
+
+1. A cell is a region (of one measure); tables that show the same region show the same cell, once.
+2. The equations say all that margins give away: any relation between cells follows from them. Where tables
+   overlap without one holding the other, the finest common atoms stand in the system as cells that are never shown.
+3. Amounts are whole øre (or any smallest unit); counts are contributors.
+
+It does not know what is unsafe, nor what is hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+Flags = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.float64]
+
+
+class NotAdditiveError(ValueError):
+    """A sum is not the sum of its parts; names a cell, never a value."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkedSystem:
+    """Cells and equations. Arrays have one entry a cell, in a fixed order that does not depend on the order of rows.
+
+    `labels`: table and codes, for messages to who runs it. `values`: the true amount or count. `contributors`:
+    how many contribute something else than 0. `absolute`, `largest`, `second`: sum and two largest of the absolute
+    contributions. `sole`: the contributor of a cell that has just one, else -1. `counted`: the cell is a count.
+    `nonnegative`: everybody knows that no contribution is below 0. `shown`: some table shows it.
+    `equations`: csr, equations × cells, `equations @ values == 0`. `atoms`: csc, atoms × cells, 1 where the cell
+    sums the atom.
+    """
+
+    labels: tuple[str, ...]
+    values: Integers
+    contributors: Integers
+    absolute: Integers
+    largest: Integers
+    second: Integers
+    sole: Integers
+    counted: Flags
+    nonnegative: Flags
+    shown: Flags
+    equations: sp.csr_matrix
+    atoms: sp.csc_matrix
+
+    def __post_init__(self) -> None:
+        """Check.
+
+        Raises:
+            NotAdditiveError: values do not satisfy an equation.
+        """
+        broken = np.flatnonzero(self.residuals(self.values))
+        if len(broken):
+            cells = self.equations[broken[0]].indices
+            raise NotAdditiveError(f"{len(broken)} sums do not add up; the first is of {self.labels[max(cells)]}")
+
+    def __len__(self) -> int:
+        """Return the number of cells."""
+        return len(self.values)
+
+    def residuals(self, values: Integers) -> Integers:
+        """Return what each equation leaves, in exact arithmetic."""
+        residuals: Integers = self.equations.astype(np.int64) @ values
+        return residuals
+
+
+def joined(systems: Sequence[LinkedSystem]) -> LinkedSystem:
+    """Return the systems side by side, without equations between them; for measures that no table divides."""
+    arrays = {
+        field.name: np.concatenate([getattr(system, field.name) for system in systems])
+        for field in fields(LinkedSystem)
+        if field.name not in {"labels", "equations", "atoms"}
+    }
+    return LinkedSystem(
+        labels=tuple(label for system in systems for label in system.labels),
+        equations=sp.block_diag([system.equations for system in systems], format="csr"),
+        atoms=sp.block_diag([system.atoms for system in systems], format="csc"),
+        **arrays,
+    )
