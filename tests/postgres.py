@@ -16,12 +16,33 @@ import pytest
 _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
 
+_OWN_DISK = 'mount -t tmpfs -o "size=$1,mode=700,uid=$2,gid=$3" tmpfs "$0" && shift 3 && exec setpriv "$@"'
+
+
 @contextmanager
 def cluster() -> Iterator[str]:
     """Yield the URL of an empty PostgreSQL that listens on a socket only; skip the test where there is none.
 
     PostgreSQL does not run as root, so that root runs it as the `postgres` user.
     """
+    with _cluster("") as (url, _, _):
+        yield url
+
+
+@contextmanager
+def with_small_disk(size: str) -> Iterator[tuple[str, Path, Path]]:
+    """Yield the URL of a PostgreSQL with an empty disk for a tablespace, its path there, and its path from here.
+
+    Data and write-ahead log are elsewhere. Root's only: the disk is a tmpfs in the server's own mount namespace.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a file system for another user")
+    with _cluster(size) as made:
+        yield made
+
+
+@contextmanager
+def _cluster(disk_size: str) -> Iterator[tuple[str, Path, Path]]:
     found = _PROGRAMS[0] if _PROGRAMS else shutil.which("initdb") and Path(str(shutil.which("initdb"))).parent
     if not found:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
@@ -38,9 +59,20 @@ def cluster() -> Iterator[str]:
         data = folder / "data"
         _run(user, [found / "initdb", "-D", data, "-U", "kinlink", "-A", "trust", "--no-sync", "-E", "UTF8"])
         options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-        _run(user, [found / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start"])
+        start: list[str | Path] = [found / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start"]
+        disk = folder / "disk"
+        if user and disk_size:
+            disk.mkdir()
+            who = pwd.getpwnam(user)
+            owner = [str(who.pw_uid), str(who.pw_gid)]
+            as_user = [f"--reuid={owner[0]}", f"--regid={owner[1]}", "--clear-groups"]
+            _run(None, ["unshare", "-m", "sh", "-c", _OWN_DISK, disk, disk_size, *owner, *as_user, *start])
+        else:
+            _run(user, start)
         try:
-            yield f"postgresql+psycopg://kinlink@/postgres?host={folder}"
+            pid = (data / "postmaster.pid").read_text().split()[0]
+            seen = Path("/proc", pid, "root", disk.relative_to("/"))
+            yield f"postgresql+psycopg://kinlink@/postgres?host={folder}", disk, seen
         finally:
             _run(user, [found / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"])
     finally:

@@ -1,7 +1,8 @@
 """A service whose log cannot be written answers nothing but health, and says why: real processes, real disks.
 
-The disk is a small one of its own (a tmpfs in the service's own mount namespace), filled to the last byte;
-the read-only database is a PostgreSQL that takes no writing transaction.
+The disk is a small one of its own (a tmpfs in the service's or PostgreSQL's own mount namespace), filled to the
+last byte; the read-only database is a PostgreSQL that takes no writing transaction. A running service on SQLite never
+finds its file read-only, since it has it open; one that starts there says so, and ends.
 """
 
 from __future__ import annotations
@@ -174,18 +175,38 @@ def reasons(disk: Path, folder: Path) -> set[str]:
     return found
 
 
+@contextmanager
+def stack_on_postgresql(folder: Path, url: str, tablespace: Path | None = None) -> Iterator[tuple[Stack, Any]]:
+    owner = create_engine(url, isolation_level="AUTOCOMMIT")
+    told: dict[str, dict[str, object]] = {}
+    with owner.connect() as connection:
+        if tablespace:
+            connection.execute(text(f"CREATE TABLESPACE small LOCATION '{tablespace}'"))
+        for service in SERVICES:
+            connection.execute(text(f"CREATE DATABASE {service}" + (" TABLESPACE small" if tablespace else "")))
+            told[service] = {"database_url": url.replace("/postgres?", f"/{service}?")}
+    with Stack(folder, settings=told) as stack:
+        yield stack, owner
+    owner.dispose()
+
+
+def test_full_disk_of_postgresql(tmp_path: Path) -> None:
+    with (
+        postgres.with_small_disk("64m") as (url, disk, seen),
+        stack_on_postgresql(tmp_path, url, disk) as (stack, _),
+    ):
+        filler = fill(seen)
+        for service in SERVICES:
+            check_answers_nothing_but_health(stack, service, FULL)
+        filler.unlink()
+        for service in SERVICES:
+            check_serves(stack, service)
+
+
 @pytest.fixture
 def on_postgresql(tmp_path: Path) -> Iterator[tuple[Stack, Any]]:
-    with postgres.cluster() as url:
-        owner = create_engine(url, isolation_level="AUTOCOMMIT")
-        told: dict[str, dict[str, object]] = {}
-        with owner.connect() as connection:
-            for service in SERVICES:
-                connection.execute(text(f"CREATE DATABASE {service}"))
-                told[service] = {"database_url": url.replace("/postgres?", f"/{service}?")}
-        with Stack(tmp_path, settings=told) as stack:
-            yield stack, owner
-        owner.dispose()
+    with postgres.cluster() as url, stack_on_postgresql(tmp_path, url) as made:
+        yield made
 
 
 def test_read_only_database(on_postgresql: tuple[Stack, Any]) -> None:
