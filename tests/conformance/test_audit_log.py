@@ -258,6 +258,19 @@ def test_anchor_knows_a_database_that_was_put_back_or_written_anew(
     Checkpoints(engine, AuditLog(engine), KEY, ORIGIN).check()  # without the anchor, nothing shows
 
 
+def test_old_checkpoint_under_a_greater_name_does_not_hide_the_newest(engine: Engine, tmp_path: Path) -> None:
+    """Who may write to the anchor, and not delete, has an old checkpoint, which the log's key signed."""
+    anchor = FileAnchor("file:anchor", tmp_path / "anchor")
+    log, checkpoints = anchored(engine, anchor)
+    old = checkpoints.sign()  # of no entries: every log continues it
+    append(log, 6)
+    anchor.write(f"linker/checkpoint/{6:020}", checkpoints.sign().encode())
+    anchor.write("linker/checkpoint/" + "9" * 20, old.encode())
+    begin_again(engine, 4)
+    with pytest.raises(LogError, match="holds another checkpoint than its name says"):
+        anchored(engine, anchor)[1].check()
+
+
 def test_key_is_made_once_and_asked_for_when_the_log_was_signed(tmp_path: Path) -> None:
     path = tmp_path / "log.key"
     made = open_key(path, may_create=True)

@@ -24,6 +24,7 @@ from kinlink.audit.note import Checkpoint, NoteError, VerifierKey, open_checkpoi
 from pseudonymizer.keystore.encryption_keys import KeyStoreError
 from servicekit.anchors import Anchor
 from servicekit.audit import AuditEntry, AuditLog, tables
+from servicekit.audit.checkpoints import anchored_name
 from servicekit.database import read
 
 _PREFIX: Final = "pseudonymizer/checkpoint/"
@@ -46,11 +47,14 @@ def missing(engine: Engine, anchors: Sequence[Anchor], key: VerifierKey) -> Miss
     Raises:
         KeyStoreError: what is anchored is not signed by the log's key. AnchorError: an anchor cannot be read.
     """
-    found = [newest[1] for anchor in anchors if (newest := anchor.newest(_PREFIX)) is not None]
+    found = [newest for anchor in anchors if (newest := anchor.newest(_PREFIX)) is not None]
     try:
-        checkpoints = [open_checkpoint(content.decode(errors="replace"), key) for content in found]
+        checkpoints = [open_checkpoint(content.decode(errors="replace"), key) for _, content in found]
     except NoteError as error:
         raise KeyStoreError("the anchored log was signed by another key than log_key; put that key back") from error
+    for (name, _), checkpoint in zip(found, checkpoints, strict=True):
+        if name != anchored_name(checkpoint.origin, checkpoint.size):
+            raise KeyStoreError(f"an anchor's {name} holds another checkpoint than its name says: it was put there")
     last = max(checkpoints, key=lambda one: one.size, default=None)
     with read(engine) as connection:
         size = connection.execute(tables.READ_HEAD).one().size

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from kinlink.audit import note
 from kinlink.audit.note import Checkpoint
 from servicekit.anchors import Anchor, AnchorConflictError, AnchorError
-from servicekit.audit.checkpoints import Checkpoints
+from servicekit.audit.checkpoints import Checkpoints, anchored_name
 from servicekit.audit.entry import AuditEntry
 from servicekit.audit.log import AuditLog
 from servicekit.audit.witness import WitnessError
@@ -54,8 +54,7 @@ class AnchoredPlace:
     def send(self, signed: str) -> None:
         """Write the checkpoint under its service and size. Raises AnchorError."""
         checkpoint = Checkpoint.parse(note.parse(signed).text)
-        service = checkpoint.origin.rpartition("/")[2]
-        self._anchor.write(f"{service}/checkpoint/{checkpoint.size:020}", signed.encode())
+        self._anchor.write(anchored_name(checkpoint.origin, checkpoint.size), signed.encode())
 
 
 class Checkpointer:

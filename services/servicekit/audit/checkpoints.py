@@ -162,17 +162,19 @@ class Checkpoints:
             return signed + "".join(connection.execute(query.order_by(tables.cosignatures.c.witness)).scalars())
 
     def _anchored(self) -> list[tuple[str, Checkpoint]]:
-        service = self.origin.rpartition("/")[2]
         found = []
         for anchor in self.anchors:
             try:
-                newest = anchor.newest(f"{service}/checkpoint/")
+                newest = anchor.newest(_folder(self.origin))
             except AnchorError:
                 self.on_compared(anchor, False)
                 continue
             self.on_compared(anchor, True)
             if newest is not None:
-                found.append((f"the checkpoint in {anchor.uri}", self._open(newest[1].decode(errors="replace"))))
+                checkpoint = self._open(newest[1].decode(errors="replace"))
+                if newest[0] != anchored_name(self.origin, checkpoint.size):  # an old one would hide the newest
+                    raise _ChangedError(f"{anchor.uri}: {newest[0]} holds another checkpoint than its name says")
+                found.append((f"the checkpoint in {anchor.uri}", checkpoint))
         return found
 
     def _open(self, signed: str) -> Checkpoint:
@@ -205,6 +207,15 @@ class Checkpoints:
         except DamagedError as error:
             raise _ChangedError(str(error)) from error
         return Checkpoint(self.origin, size, root), last
+
+
+def anchored_name(origin: str, size: int) -> str:
+    """Return the name under which a log's checkpoint of `size` entries is anchored."""
+    return f"{_folder(origin)}{size:020}"
+
+
+def _folder(origin: str) -> str:
+    return f"{origin.rpartition('/')[2]}/checkpoint/"
 
 
 def was_signed(engine: Engine) -> bool:
