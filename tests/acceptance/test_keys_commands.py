@@ -99,12 +99,12 @@ def _next(text: str) -> list[str]:
 
 def test_a_rotation_step_by_step_each_told_by_the_one_before(people: People) -> None:
     made = people.told("custodian/a", "keys", "create", DOMAIN)
-    assert f"{DOMAIN} cpr 2: pending" in made
+    assert f"{DOMAIN} cpr version 2: pending" in made
     assert _next(made)[:4] == ["keys", "propose", "activate", DOMAIN]
-    assert f"{DOMAIN} replacement 2: pending" in people.told("operator/drift", "keys", "status")
+    assert f"{DOMAIN} replacement version 2: pending" in people.told("operator/drift", "keys", "status")
 
     proposed = people.told("custodian/a", "keys", "propose", "activate", DOMAIN, *_WHY, said="y\n")
-    assert f"{DOMAIN} cpr 2: becomes the primary" in proposed
+    assert f"{DOMAIN} cpr version 2: becomes the primary" in proposed
     assert "reason: yearly rotation" in proposed
     assert "2 more approvals, one of them by a reviewer" in proposed
     approve = _next(proposed)
@@ -124,13 +124,15 @@ def test_a_rotation_step_by_step_each_told_by_the_one_before(people: People) -> 
     assert "proposed" not in people.told("operator/drift", "keys", "status"), "an operator sees no signatures"
     assert "no change waits" in people.told("custodian/a", "approvals", "list")
     everything = people.told("custodian/a", "approvals", "list", "--all")
-    assert re.search(r"activate .* applied +custodian/a +custodian/b", everything)
+    assert re.search(r"^\w{8} activate: applied, ", everything, re.MULTILINE)
+    assert "proposed by custodian/a; approved by custodian/b, reviewer/r" in everything
 
 
 def test_what_is_not_confirmed_is_not_signed(people: People) -> None:
     people.told("custodian/a", "keys", "create", DOMAIN)
-    error = people.refused("custodian/a", "keys", "propose", "activate", DOMAIN, *_WHY, said="n\n")
-    assert error.reason == "NOT_SIGNED"
+    for said in ("n\n", ""):  # "": nobody is there to answer
+        error = people.refused("custodian/a", "keys", "propose", "activate", DOMAIN, *_WHY, said=said)
+        assert error.reason == "NOT_SIGNED"
     assert people.service.client("dpo/dpo").changes() == []
 
 
@@ -198,6 +200,14 @@ def test_enrolling_makes_a_key_that_stays_and_lines_for_the_genesis_file(tmp_pat
     assert refused.exception.reason == "KEY_FILE_EXISTS"
 
 
+def test_enrolling_makes_no_key_where_its_lines_cannot_be_written(tmp_path: Path) -> None:
+    key, nowhere = tmp_path / "one.key", tmp_path / "missing/genesis.toml"
+    arguments = ["approvals", "enrol", "--name", "custodian/one", "--key", key, "--no-passphrase", "--out", nowhere]
+    refused = CliRunner().invoke(build(), list(map(str, arguments)))
+    assert isinstance(refused.exception, KinlinkError)
+    assert (refused.exception.reason, key.exists()) == ("OUT_FILE", False)
+
+
 def test_a_person_is_enrolled_by_the_others(people: People) -> None:
     made = people.folder / "stranger.key"
     made.unlink(missing_ok=True)
@@ -210,6 +220,8 @@ def test_a_person_is_enrolled_by_the_others(people: People) -> None:
     approve = _next(proposed)
     assert approve[:2] == ["approvals", "approve"]
     people.told("custodian/b", *approve, "--yes")
+    shown = people.told("reviewer/r", "approvals", "show", approve[-1])
+    assert public[1] in shown, "as the person reads it to those who enrol them"
     apply = _next(people.told("reviewer/r", *approve, "--yes"))
     assert apply[:2] == ["approvals", "apply"]
     people.told("custodian/a", *apply)

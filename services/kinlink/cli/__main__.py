@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> int:
         build()(args=arguments, prog_name="kinlink")
     except SystemExit as ended:  # how typer ends, also after it has explained a usage error
         if ended.code == ExitCode.INTERRUPTED:
-            _say("interrupted. Run the same command again; a delivery goes on where it was.")
+            _say("interrupted, and nothing is left half done. Run the same command again.")
         return ended.code if isinstance(ended.code, int) else ExitCode.OK
     except KinlinkError as error:
         reason = f" [{error.reason}]" if error.reason else ""

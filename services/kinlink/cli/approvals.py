@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -65,31 +66,39 @@ def enrol(
         raise InputError("--name must be custodian/<name> or reviewer/<name>, as in your certificate.", "BAD_NAME")
     passphrase = "" if no_passphrase else str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True))
     made = new_key()
-    write_key(key, made, passphrase)
-    signer = Signer(name, SignerRole(name.partition("/")[0]), public_bytes(made))
-    lines = genesis.snippet(signer)
+    with _opened(out) as genesis_file:
+        write_key(key, made, passphrase)
+        signer = Signer(name, SignerRole(name.partition("/")[0]), public_bytes(made))
+        lines = genesis.snippet(signer)
+        if genesis_file:
+            genesis_file.write(("\n" if genesis_file.tell() else "") + lines)
     typer.echo(lines)
-    if out:
-        with out.open("a", encoding="utf-8") as file:
-            file.write(("\n" if out.stat().st_size else "") + lines)
     public = b64encode(signer.public_key).decode()
-    typer.echo(f'set approval_key = "{key}" in kinlink.toml', err=True)
+    typer.echo(f'set approval_key = "{key.resolve()}" in kinlink.toml', err=True)
     typer.echo("next: before the service's first start, put these lines into its genesis file;", err=True)
     typer.echo(f"later, a custodian runs `kinlink approvals propose enrol {name} --public-key {public}`", err=True)
+
+
+def _opened(out: Path | None) -> AbstractContextManager[TextIO | None]:
+    """Open what the lines are added to, before a key is made. Raises InputError."""
+    try:
+        return out.open("a", encoding="utf-8") if out else nullcontext()
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}. Give --out another place.", "OUT_FILE") from None
 
 
 def people(config: Config = None) -> None:
     """Show who may sign, and who could once."""
     with desk_of(config) as desk:
         found, genesis_hash = desk.client.people()
-    table = signing.grid("name", "enrolled", "by", "removed", "public key")
+    table = signing.grid("name", "enrolled", "by", "removed", "public key", wrapped="public key")
     for one in found:
         by = one.change_id[:8] or "genesis"
         table.add_row(
             one.signer.name,
-            f"{one.enrolled_at:%Y-%m-%d}",
+            signing.day(one.enrolled_at),
             by,
-            f"{one.removed_at:%Y-%m-%d}" if one.removed_at else "-",
+            signing.day(one.removed_at),
             b64encode(one.signer.public_key).decode(),
         )
     signing.show_table(table)
@@ -106,9 +115,6 @@ def list_changes(
         typer.echo("no change waits; --all shows those that took effect or expired")
         return
     signing.show_changes(found)
-    for one in found:
-        if not every:
-            typer.echo(f"{signing.short(one)} {signing.next_step(one).splitlines()[-1]}")
 
 
 def show(change_id: ChangeId, config: Config = None) -> None:

@@ -31,6 +31,7 @@ from kinlink.client_config import ClientConfig
 from kinlink.errors import InputError
 
 _WIDTH = 160  # of a table that does not go to a terminal
+_COLUMNS = 110  # of a terminal in which each field has a column of its own
 
 
 class Service(StrEnum):
@@ -239,19 +240,23 @@ def _show(entries: Iterator[Entry]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
+    wide = console.width >= _COLUMNS
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("entry", "count"):
-        grid.add_column(title, justify="right", no_wrap=True)
-    for title in ("recorded at, UTC", "outcome", "caller", "rpc", "subject"):
-        grid.add_column(title, overflow="fold")
+    grid.add_column("entry", justify="right", no_wrap=True)
+    grid.add_column("recorded at, UTC", no_wrap=True)
+    titles = ("caller", "call", "subject", "count", "outcome")
+    for title in titles if wide else ("caller: call, subject, count, outcome",):
+        grid.add_column(title, overflow="fold", justify="right" if title == "count" else "left")
     for entry in entries:
-        at = f"{entry.recorded_at:%Y-%m-%d %H:%M:%S}"
-        outcome = f"{entry.outcome} {entry.reason}".strip()
         caller = "/".join(entry.caller.split("/")[3:])
-        rpc = entry.rpc.removeprefix("kinlink.")
+        call = entry.rpc.rpartition("/")[2]  # no two services have a call of one name
         version = f"v{entry.key_version}" if entry.key_version else ""
         subject = " ".join(part for part in (entry.subject, entry.kind, version) if part)
-        grid.add_row(str(entry.index), str(entry.count or ""), at, outcome, caller, rpc, subject)
+        count = f"{entry.count:,}" if entry.count else ""
+        outcome = f"{entry.outcome} {entry.reason}".strip()
+        said = [call, subject, count, outcome]
+        fields = [caller, *said] if wide else [f"{caller or 'the service'}: {', '.join(filter(None, said))}"]
+        grid.add_row(str(entry.index), f"{entry.recorded_at:%Y-%m-%d %H:%M:%S}", *fields)
     console.print(grid)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from kinlink.change_document import Action, KeyVersionName
-from kinlink.cli.signing import instant, next_step, short
+from kinlink.cli.signing import day, instant, named, next_step, short
 from kinlink.errors import RefusedError
 from kinlink.key_administration_client import KeyAdministrationClient, Rotation, Standing
 
@@ -20,16 +20,21 @@ def show_status(client: KeyAdministrationClient, domain: str) -> None:
     changes = [one for one in _changes(client) if any(domain in ("", key.domain) for key in one.change.keys)]
     waiting = [one for one in changes if one.state in ("proposed", "approved")]
     for one in waiting:
-        typer.echo(f"{one.change.action} {', '.join(map(str, one.change.keys))}: {one.state}")
+        typer.echo(f"{one.change.action} {', '.join(map(named, one.change.keys))}: {one.state}")
         typer.echo(_signatures(one))
         typer.echo(f"  {next_step(one).splitlines()[-1]}")
-    named = {key for one in waiting for key in one.change.keys}
-    pending = [key.name for key in client.keys(domain) if key.state == "pending" and key.name not in named]
+    in_changes = {key for one in waiting for key in one.change.keys}
+    pending = [key.name for key in client.keys(domain) if key.state == "pending" and key.name not in in_changes]
     for name in pending:
-        typer.echo(f"{name}: pending")
+        typer.echo(f"{named(name)}: pending")
         typer.echo(f'  next: `kinlink keys propose activate {name.domain} --kind {name.kind} --reason "..."`')
     for rotation in rotations:
-        _show(rotation, changes, waiting)
+        if rotation.destroyed_at and not domain:
+            typer.echo(f"{_line(rotation)}, finished: the old version was destroyed {day(rotation.destroyed_at)}")
+        else:
+            _show(rotation, changes, waiting)
+    if any(rotation.destroyed_at for rotation in rotations) and not domain:
+        typer.echo("of a finished one, `kinlink keys status <domain>` shows who signed")
     if not (rotations or waiting or pending):
         typer.echo("no rotation yet; `kinlink keys create` begins one")
 
@@ -42,7 +47,8 @@ def _changes(client: KeyAdministrationClient) -> Sequence[Standing]:
 
 
 def _signatures(one: Standing) -> str:
-    lines = [f"  {_DONE} proposed     {instant(one.proposal.signed_at)}  {one.proposal.signer}  ({short(one)})"]
+    what = f"({one.change.action} {short(one)})"
+    lines = [f"  {_DONE} proposed     {instant(one.proposal.signed_at)}  {one.proposal.signer}  {what}"]
     lines += [f"  {_DONE} approved     {instant(each.signed_at)}  {each.signer}" for each in one.approvals]
     if one.missing:
         lines.append(f"  {_OPEN} missing      {one.missing}")
@@ -51,7 +57,7 @@ def _signatures(one: Standing) -> str:
 
 def _show(rotation: Rotation, changes: Sequence[Standing], waiting: Sequence[Standing]) -> None:
     source, target = rotation.source, rotation.target
-    typer.echo(f"{source.domain} {source.kind}: version {source.version} -> {target.version} ({rotation.state})")
+    typer.echo(f"{_line(rotation)} ({rotation.state})")
     for one in _applied(changes, Action.ACTIVATE, target):
         typer.echo(_signatures(one))
     typer.echo(f"  {_DONE} activated    {instant(rotation.activated_at)}")
@@ -76,6 +82,11 @@ def _show(rotation: Rotation, changes: Sequence[Standing], waiting: Sequence[Sta
         typer.echo("  next: holders run `kinlink keys rekey`")
     else:
         typer.echo(f'  next: `kinlink keys propose destroy {source.domain} --kind {source.kind} --reason "..."`')
+
+
+def _line(rotation: Rotation) -> str:
+    source = rotation.source
+    return f"{source.domain} {source.kind}: version {source.version} -> {rotation.target.version}"
 
 
 def _applied(changes: Sequence[Standing], action: Action, key: KeyVersionName) -> list[Standing]:

@@ -75,22 +75,15 @@ def register(app: typer.Typer) -> None:
 
 
 def list_keys(domain: AnyDomain = "", config: Config = None) -> None:
-    """Show key versions: where they stand, since when, and when the next is due."""
+    """Show key versions: where they stand, since when, and when the next is due. `kinlink keys show` says more."""
     with desk_of(config) as desk:
         found = desk.client.keys(domain)
-    table = signing.grid("key", "version", "state", "since", "primary since", "rotate before", "sealed under")
+    table = signing.grid("key", "version", "state", "since", "rotate by", wrapped="state")
     for key in found:
         marked = f"{key.state}, compromised" if key.compromised_at and key.state != "compromised" else key.state
-        until = f"destroyed; backups until {key.backups_until:%Y-%m-%d}" if key.backups_until else marked
-        table.add_row(
-            f"{key.name.domain} {key.name.kind}",
-            str(key.name.version),
-            until,
-            f"{key.state_since:%Y-%m-%d}",
-            f"{key.activated_at:%Y-%m-%d}" if key.activated_at else "-",
-            f"{key.rotate_before:%Y-%m-%d}" if key.rotate_before else "-",
-            key.wrapping_version or "-",
-        )
+        gone = f"destroyed; in backups until {signing.day(key.backups_until)}" if key.backups_until else marked
+        line = f"{key.name.domain} {key.name.kind}"
+        table.add_row(line, str(key.name.version), gone, signing.day(key.state_since), signing.day(key.rotate_before))
     signing.show_table(table)
 
 
@@ -103,12 +96,12 @@ def show(domain: Domain, config: Config = None) -> None:
             f"There is no key of {domain} that you may know of. See `kinlink keys list`.", "KEY_MISSING"
         )
     for key in found:
-        typer.echo(f"{key.name}: {key.state} since {instant(key.state_since)}")
+        typer.echo(f"{signing.named(key.name)}: {key.state} since {instant(key.state_since)}")
         for label, value in (
             ("made", instant(key.created_at)),
             ("primary since", instant(key.activated_at)),
             ("compromised", instant(key.compromised_at)),
-            ("rotate before", instant(key.rotate_before)),
+            ("rotate by", instant(key.rotate_before)),
             ("backups hold it until", instant(key.backups_until)),
             ("sealed under", key.wrapping_version or "-"),
             ("suite", key.suite.value),
@@ -136,7 +129,7 @@ def create(domain: Domain, kind: Kinds = None, config: Config = None) -> None:
             if each in pending and not kind:
                 typer.echo(f"{domain} {each}: a pending version is there already")
             else:
-                typer.echo(f"{desk.client.create(domain, each).name}: pending")
+                typer.echo(f"{signing.named(desk.client.create(domain, each).name)}: pending")
     typer.echo(f'next: `kinlink keys propose activate {domain} --reason "..."`')
 
 
@@ -230,7 +223,8 @@ def _chosen(
     lacking = sorted(set(kinds or ()) - {name.kind for name in chosen})
     if chosen and not lacking:
         return chosen
-    stand = "; ".join(f"{key.name} is {key.state}" for key in found) or "there is none of that domain and kind"
+    stands = [f"{signing.named(key.name)} is {key.state}" for key in found]
+    stand = "; ".join(stands) or "there is none of that domain and kind"
     wanted = f"version {version}" if version else " or ".join(_CANDIDATES[action])
     advice = " `kinlink keys create` makes one." if action is Action.ACTIVATE else " See `kinlink keys list`."
     raise InputError(f"There is no key to {action}: it must be {wanted}. Now {stand}.{advice}", "KEY_NOT_FOUND")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import uuid
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from rich.table import Table
 
 from kinlink.approval_keys import read_key
 from kinlink.approvals import RULES, Verb, sign, verify
-from kinlink.change_document import Action, Change, ChangeError, digest, is_signer_name, parse
+from kinlink.change_document import Action, Change, ChangeError, KeyVersionName, digest, is_signer_name, parse
 from kinlink.client_config import ClientConfig
 from kinlink.errors import ConflictError, InputError, RefusedError
 from kinlink.key_administration_client import KeyAdministrationClient, Standing
@@ -57,11 +58,11 @@ _AFTERWARDS = {
 }
 
 
-def grid(*columns: str) -> Table:
-    """Return an empty table."""
+def grid(*columns: str, wrapped: str) -> Table:
+    """Return an empty table; in a narrow terminal the column `wrapped` takes more lines, and no other."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=column != wrapped, overflow="fold")
     return table
 
 
@@ -78,14 +79,24 @@ def instant(at: datetime | None) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC" if at else "-"
 
 
+def day(at: datetime | None) -> str:
+    """Return the day of an instant, in UTC; "-" for none."""
+    return f"{at:%Y-%m-%d}" if at else "-"
+
+
+def named(key: KeyVersionName) -> str:
+    """Return a key version as people read it."""
+    return f"{key.domain} {key.kind} version {key.version}"
+
+
 def in_words(change: Change) -> str:
     """Return a change as its signer reads it."""
     lines = [f"change {change.change_id}: {change.action}"]
     meaning = _MEANING[change.action]
-    lines += [f"  {key}: {meaning}" for key in change.keys]
+    lines += [f"  {named(key)}: {meaning}" for key in change.keys]
     if change.signer:
         lines.append(f"  {change.signer.name}: {meaning}")
-        lines.append(f"  their public key: {change.signer.public_key.hex()}")
+        lines.append(f"  their public key: {b64encode(change.signer.public_key).decode()}")
     if change.store is not None:
         lines += [f"  the key store {meaning}", *(f"  {name}: {value}" for name, value in sorted(change.store.items()))]
     if change.accept_loss:
@@ -126,7 +137,7 @@ class Pen:
             message = "There is no key to sign with. Give --key, or set approval_key in kinlink.toml."
             raise InputError(message, "KEY_FILE")
         typer.echo(in_words(change))
-        if not yes and not typer.confirm(f"Sign as {self.name}?"):
+        if not yes and not _confirmed(f"Sign as {self.name}?"):
             raise RefusedError("Not signed; nothing was sent.", "NOT_SIGNED")
         own = read_key(path, lambda: str(typer.prompt("Passphrase", hide_input=True, err=True)))
         return sign(own, verb, self.name, document)
@@ -158,7 +169,9 @@ class Desk:
         standing = self.find(wanted)
         self._check(standing)
         signature = self._pen.sign(standing.change, Verb.APPROVE, standing.document, key, yes=yes)
-        return self._told(self.client.approve(standing.change.change_id, signature))
+        approved = self.client.approve(standing.change.change_id, signature)
+        typer.echo(f"approved by {self._pen.name}")
+        return self._told(approved)
 
     def apply(self, wanted: str, *actions: Action) -> Standing:
         """Apply a change, of one of `actions` where some are given; say what comes next."""
@@ -211,6 +224,14 @@ def _checked(change: Change) -> bytes:
     return document
 
 
+def _confirmed(question: str) -> bool:
+    try:
+        return bool(typer.confirm(question))
+    except typer.Abort:  # nobody is there to answer; a script says --yes
+        typer.echo()
+        return False
+
+
 def short(standing: Standing) -> str:
     """Return the first characters of a change's id."""
     return standing.change.change_id[:_SHORT]
@@ -227,8 +248,10 @@ def next_step(standing: Standing) -> str:
     group = group_of(action)
     match standing.state:
         case "proposed":
-            who = "a reviewer" if "reviewer" in standing.missing else "a custodian or reviewer"
-            return f"missing: {standing.missing}\nnext: {who} runs `kinlink {group} approve {name}`"
+            who = "a reviewer runs" if "reviewer" in standing.missing else "another custodian or reviewer runs"
+            if not standing.approvals:
+                who = "another custodian and a reviewer each run"
+            return f"missing: {standing.missing}\nnext: {who} `kinlink {group} approve {name}`"
         case "approved":
             verb = action.value if action in (Action.ACTIVATE, Action.DESTROY) else "apply"
             return f"next: a custodian runs `kinlink {group} {verb} {name}`"
@@ -238,16 +261,17 @@ def next_step(standing: Standing) -> str:
 
 
 def show_changes(changes: Sequence[Standing]) -> None:
-    """Print changes as a table."""
-    table = grid("change", "action", "what", "state", "proposed by", "approved by", "expires")
+    """Print changes, a few lines each; for one that waits, what comes next."""
     for one in changes:
-        change = one.change
-        what = "\n".join([*map(str, change.keys), *([change.signer.name] if change.signer else [])])
-        by = "\n".join(signed.signer for signed in one.approvals) or "-"
-        table.add_row(
-            short(one), change.action, what or "-", one.state, change.proposer, by, f"{change.expires_at:%Y-%m-%d}"
-        )
-    show_table(table)
+        change, waits = one.change, one.state in ("proposed", "approved")
+        until = f"expires {day(change.expires_at)}" if waits else day(one.applied_at or change.expires_at)
+        typer.echo(f"{short(one)} {change.action}: {one.state}, {until}")
+        for what in [*map(named, change.keys), *([change.signer.name] if change.signer else [])]:
+            typer.echo(f"  {what}")
+        approved = f"; approved by {', '.join(signed.signer for signed in one.approvals)}" if one.approvals else ""
+        typer.echo(f"  proposed by {change.proposer}{approved}")
+        if waits:
+            typer.echo(f"  {next_step(one).splitlines()[-1]}")
 
 
 def show_change(standing: Standing) -> None:

@@ -36,12 +36,12 @@ def entries(text: str) -> list[dict[str, object]]:
 def test_tail_shows_the_newest(settings: Path) -> None:
     said("checkpoint", settings)
     text = said("tail", "--last", "2", settings)
-    assert "AuditService/GetCheckpoint" in text
+    assert "GetCheckpoint" in text
     assert "dpo/dpo" in text
     found = entries(said("tail", "--last", "3", "--json", settings))
     assert [entry["index"] for entry in found] == list(range(found[0]["index"], found[0]["index"] + 3))  # type: ignore[call-overload, operator]
     assert entries(said("tail", "--json", "--outcome", "refused", settings)) == []
-    assert "AuditService" not in said("tail", "--outcome", "failed", settings).partition("\n \n")[2]
+    assert "Checkpoint" not in said("tail", "--outcome", "failed", settings).partition("\n \n")[2]
 
 
 def key_of(settings: Path) -> str:
