@@ -124,13 +124,14 @@ class DualControl:
         """Let an approved change take effect; one that did already is returned as it stands.
 
         Raises:
-            NotFoundError: CHANGE_UNKNOWN.
+            NotFoundError: CHANGE_UNKNOWN. DeniedError: SIGNER_UNKNOWN.
             PreconditionError: CHANGE_EXPIRED, PROPOSER_REMOVED, APPROVALS_MISSING, REVIEWER_MISSING, or what makes
                 it impossible now.
         """
         found = self._named(change_id)
         with self._step(caller, found.change, found.document, b"", self._effects.changing) as (connection, facts):
             people = self._effects.people(connection)
+            people.check_enrolled(_name(caller))
             standing = self._existing(connection, change_id, people)
             signed = (standing.proposal, *standing.approvals)
             facts["signatures"] = [{"signer": one.signer, "signature": one.signature.hex()} for one in signed]
@@ -239,9 +240,7 @@ def _name(caller: Caller) -> str:
 
 def _check_signature(people: People, caller: Caller, verb: Verb, document: bytes, signature: bytes) -> None:
     enrolled = people.enrolled
-    signer = enrolled.get(_name(caller))
-    if signer is None:
-        raise DeniedError(f"{_name(caller)} is not enrolled to sign", "SIGNER_UNKNOWN")
+    signer = people.check_enrolled(_name(caller))
     if verify(signer.public_key, verb, signer.name, document, signature):
         return
     if any(verify(other.public_key, verb, other.name, document, signature) for other in enrolled.values()):

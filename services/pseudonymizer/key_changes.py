@@ -1,6 +1,6 @@
 """What changes do to keys: from the words of a signed document to transitions of the key store.
 
-1. Making a version takes one custodian: it does nothing until a change activates it.
+1. Making a version takes one enrolled custodian: it does nothing until a change activates it.
 2. The log has an entry for each key version that a change touched, which names the change.
 3. A proposal that could not be applied as things stand is refused at once: people sign what is possible.
 """
@@ -54,10 +54,12 @@ class KeyChanges:
 
         Raises:
             InvalidError: KEY_VERSION_SET, KEY_LINE_UNKNOWN. PreconditionError: KEY_PENDING_EXISTS.
+            DeniedError: SIGNER_UNKNOWN, the custodian is not enrolled.
         """
         if wanted.version:
             raise InvalidError("the version is the next one; key.version must be 0", "KEY_VERSION_SET")
         with self._store.change() as connection:
+            self.people(connection).check_enrolled(f"{caller.role}/{caller.name}")
             made = self._store.create(connection, wanted.domain, wanted.kind, caller=caller.uri)
         describe(subject=made.name.domain, kind=made.name.kind, key_version=made.name.version)
         return made

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from kinlink.approvals import can_change, conflict
 from kinlink.change_document import Signer, SignerRole, canonical
-from servicekit.errors import PreconditionError
+from servicekit.errors import DeniedError, PreconditionError
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,13 @@ class People:
     def enrolled(self) -> dict[str, Signer]:
         """Those who may sign now, by name."""
         return {one.signer.name: one.signer for one in self.everyone if one.removed_at is None}
+
+    def check_enrolled(self, name: str) -> Signer:
+        """Return who may sign under this name. Raises DeniedError SIGNER_UNKNOWN."""
+        signer = self.enrolled.get(name)
+        if signer is None:
+            raise DeniedError(f"{name} is not enrolled to sign", "SIGNER_UNKNOWN")
+        return signer
 
     def check_enrolment(self, signer: Signer) -> None:
         """Check that a person can be enrolled.

@@ -309,3 +309,17 @@ def test_one_custodian_alone_marks_a_key_compromised_and_nothing_else(service: S
     service.propose(salvage)
     assert refused(lambda: service.apply(salvage)).reason == "APPROVALS_MISSING"
     assert service.states()["cpr", 1] == "compromised"
+
+
+def test_a_custodians_certificate_alone_applies_nothing_and_makes_no_key(service: SigningService) -> None:
+    """A certificate of the role is not an enrolment: whoever issues certificates enrols nobody."""
+    change = service.change()
+    service.propose(change)
+    service.approve(change, "custodian/b")
+    service.approve(change, "reviewer/r")
+    assert refused(lambda: service.apply(change, "custodian/stranger")).reason == "SIGNER_UNKNOWN"
+    assert service.last("ApplyChange")["reason"] == "SIGNER_UNKNOWN"
+    assert service.apply(change, "custodian/c").state == "applied"
+    assert refused(lambda: service.client("custodian/stranger").create(DOMAIN, Kind.CPR)).reason == "SIGNER_UNKNOWN"
+    assert service.last("CreateKey")["reason"] == "SIGNER_UNKNOWN"
+    assert service.states() == _DONE
