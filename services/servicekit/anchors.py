@@ -16,15 +16,8 @@ import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
-
-import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import S3Store
-
-_ERRORS = (BaseError, OSError)  # obstore raises Python's own where there is one
 
 
 class AnchorError(Exception):
@@ -97,59 +90,11 @@ class FileAnchor:
             raise AnchorError(f"{self.uri}: cannot be read ({error.strerror})") from error
 
 
-class S3Anchor:
-    """A prefix of a bucket."""
-
-    def __init__(self, uri: str) -> None:
-        """Use the bucket and prefix of `uri`."""
-        self.uri = uri
-        self._newest: dict[str, str] = {}  # so that a long list is read once
-        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        limits = {"timeout": "20s", "connect_timeout": "5s"}
-        if os.environ.get("AWS_ENDPOINT", os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://"):
-            limits["allow_http"] = "true"  # a test's object store
-        self._store = S3Store(
-            bucket,
-            prefix=prefix or None,
-            client_options=limits,  # type: ignore[arg-type]  # typed by key
-            retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=30)},
-        )
-
-    def write(self, name: str, content: bytes) -> None:
-        """See `Anchor`."""
-        try:
-            obstore.put(self._store, name, content, mode="create", use_multipart=False)
-        except AlreadyExistsError as error:
-            if self._read(name) != content:
-                raise AnchorConflictError(f"{self.uri}: {name} holds other content") from error
-        except _ERRORS as error:
-            raise AnchorError(f"{self.uri}: cannot be written ({type(error).__name__})") from error
-
-    def newest(self, prefix: str) -> tuple[str, bytes] | None:
-        """See `Anchor`."""
-        try:
-            known = self._newest.get(prefix)
-            pages = obstore.list(self._store, prefix.rstrip("/") + "/", offset=known, chunk_size=1000)
-            name = max((found["path"] for page in pages for found in page), default=known)
-        except _ERRORS as error:
-            raise AnchorError(f"{self.uri}: cannot be read ({type(error).__name__})") from error
-        if name is None:
-            return None
-        self._newest[prefix] = name
-        return name, self._read(name)
-
-    def _read(self, name: str) -> bytes:
-        try:
-            return bytes(obstore.get(self._store, name).bytes())
-        except _ERRORS as error:
-            raise AnchorError(f"{self.uri}: cannot be read ({type(error).__name__})") from error
-
-
 def open_anchors(uris: Sequence[str], folder: Path) -> tuple[Anchor, ...]:
     """Open the places that the settings name; relative folders are relative to `folder`.
 
     Raises:
-        AnchorError: a URI is of neither form.
+        AnchorError: a URI is of neither form, or needs a package that is not installed.
     """
     opened: list[Anchor] = []
     for uri in uris:
@@ -157,10 +102,18 @@ def open_anchors(uris: Sequence[str], folder: Path) -> tuple[Anchor, ...]:
         if scheme == "file" and rest and not rest.startswith("//"):
             opened.append(FileAnchor(uri, folder / rest))
         elif scheme == "s3" and rest.strip("/"):
-            opened.append(S3Anchor(uri))
+            opened.append(_s3(uri))
         else:
             raise AnchorError("anchors: expected file:<folder> or s3://<bucket>/<prefix>")
     return tuple(opened)
+
+
+def _s3(uri: str) -> Anchor:
+    try:
+        from servicekit.object_anchor import S3Anchor  # noqa: PLC0415 - only who names one needs the package
+    except ModuleNotFoundError as error:
+        raise AnchorError(f"anchors: s3 needs {error.name}: pip install 'kinlink[object-store]'") from error
+    return S3Anchor(uri)
 
 
 def _make_folder(folder: Path) -> None:
