@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from kinlink.change_document import Action, Change, Signer, SignerRole, digest
+from kinlink.ed25519 import is_usable
 
 
 class Verb(StrEnum):
@@ -63,6 +64,8 @@ def sign(key: Ed25519PrivateKey, verb: Verb, signer: str, document: bytes) -> by
 
 def verify(public_key: bytes, verb: Verb, signer: str, document: bytes, signature: bytes) -> bool:
     """Say whether this is the signature of `signer`, who has this key."""
+    if not is_usable(public_key):
+        return False
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message(verb, signer, document))
     except (InvalidSignature, ValueError):

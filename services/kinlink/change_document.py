@@ -23,6 +23,7 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
+from kinlink.ed25519 import is_usable
 from kinlink.pseudonyms import Kind
 
 FORM: Final = "kinlink-change-v1"
@@ -266,7 +267,7 @@ class _Fields:
         fields = _object(self.take("signer"), "signer")
         name = fields.text("name", _SIGNER.fullmatch, "custodian/<name> or reviewer/<name>")
         role = fields.text("role", lambda text: text == name.partition("/")[0], "the first part of the name")
-        key = fields.text("public_key", lambda text: len(_decoded(text)) == 32, "an Ed25519 key, 32 bytes in base64")
+        key = fields.text("public_key", lambda text: is_usable(_decoded(text)), "an Ed25519 key, 32 bytes in base64")
         fields.refuse_others()
         return Signer(name, SignerRole(role), _decoded(key))
 

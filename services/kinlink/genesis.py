@@ -21,6 +21,7 @@ from hashlib import sha256
 
 from kinlink.approvals import can_change, conflict
 from kinlink.change_document import Signer, SignerRole, is_signer_name
+from kinlink.ed25519 import is_usable
 
 _KEYS = {"name", "role", "public_key"}
 
@@ -80,6 +81,6 @@ def _signer(entry: object, number: int) -> Signer:
         key = b64decode(entry["public_key"], validate=True)
     except ValueError:
         key = b""
-    if len(key) != 32:
+    if not is_usable(key):
         raise GenesisError(f"signer {number}: public_key is an Ed25519 key, 32 bytes in base64")
     return Signer(name, SignerRole(role), key)

@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from kinlink.audit.merkle import HASH_BYTES
+from kinlink.ed25519 import PUBLIC_BYTES, is_usable
 
 LOG = 0x01
 """The type of a key that signs notes: Ed25519 over the text."""
@@ -53,7 +54,7 @@ class VerifierKey:
         """Raise NoteError for a name, key or type that no note can bear."""
         if not _NAME.fullmatch(self.name):
             raise NoteError("a key's name is not empty and holds neither spaces nor '+'")
-        if len(self.public) != HASH_BYTES or self.type not in {LOG, WITNESS}:
+        if not is_usable(self.public) or self.type not in {LOG, WITNESS}:
             raise NoteError("a verifier key is an Ed25519 key of type 1 (a log's) or 4 (a witness's)")
 
     @classmethod
@@ -61,7 +62,7 @@ class VerifierKey:
         """Read `name+hexid+base64`. Raises NoteError when it is not of that form, or its id is another key's."""
         parts = text.strip().split("+", 2)
         content = _base64(parts[2]) if len(parts) == 3 else b""
-        if len(content) != 1 + HASH_BYTES:
+        if len(content) != 1 + PUBLIC_BYTES:
             raise NoteError("a verifier key has the form name+id+base64, as `kinlink audit checkpoint --key` prints it")
         key = cls(parts[0], content[1:], content[0])
         if key.id.hex() != parts[1]:
