@@ -13,7 +13,10 @@ from importlib.metadata import EntryPoint, entry_points
 import typer
 
 _GROUP = "kinlink.commands"
-_HELP = {"keystore": "The pseudonymizer's sealed keys, on its own machine: status, rewrap, backup, restore."}
+_HELP = {
+    "keystore": "The pseudonymizer's sealed keys, on its own machine: status, rewrap, backup, restore.",
+    "release": "Disclosure control of any table of cells: protect.",
+}
 _AS_GIVEN = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 

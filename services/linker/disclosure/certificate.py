@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from linker.disclosure.attackers import Attacker
-from linker.disclosure.needs import Needs
+from linker.disclosure.needs import Needs, down
 from linker.disclosure.system import Flags, LinkedSystem, Numbers
 
 _TOLERANCE = 1e-6  # relative to what an equation sums, or to the least need of its measure
@@ -35,7 +35,7 @@ def uncertified(
     left = set()
     for number, attacker in enumerate(attackers):
         mine = [witness for witness in good if not np.any(witness[attacker.known])]
-        known = set(attacker.known.tolist())
+        known, below = set(attacker.known.tolist()), down(system, needs, attacker)
         highest, lowest = np.zeros(len(system)), np.zeros(len(system))
         for witness in mine:
             np.maximum(highest, witness, out=highest)
@@ -45,7 +45,7 @@ def uncertified(
                 continue
             if not hidden[cell] or highest[cell] < needs.up[cell] * (1 - _TOLERANCE):
                 left.add((number, int(cell), 1))
-            if not hidden[cell] or -lowest[cell] < needs.down[cell] * (1 - _TOLERANCE):
+            if not hidden[cell] or -lowest[cell] < below[cell] * (1 - _TOLERANCE):
                 left.add((number, int(cell), -1))
     return left
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from linker.disclosure.system import Flags, Integers, LinkedSystem
+from linker.disclosure.system import Flags, LinkedSystem
 
 _PRIME = 2147483629
 _Column = dict[int, int]  # row → coefficient, none of them 0
@@ -152,21 +152,13 @@ def _reduce(
 
 def _owners(system: LinkedSystem) -> dict[int, int]:
     """Return atom → the lone contributor that knows it."""
-    sole = _by_atom(system, system.sole, -1)
+    sole = system.sole[system.atom_cells()]
     return {int(atom): int(sole[atom]) for atom in np.flatnonzero(sole >= 0)}
 
 
 def _zero_atoms(system: LinkedSystem) -> frozenset[int]:
-    return frozenset(np.flatnonzero(_by_atom(system, np.where(system.nonnegative, system.values, 1), 1) == 0).tolist())
-
-
-def _by_atom(system: LinkedSystem, of_cells: Integers, default: int) -> Integers:
-    """Return a cell's number for each atom that is itself a cell."""
-    sizes = np.diff(system.atoms.indptr)
-    single = np.flatnonzero(sizes == 1)
-    result = np.full(system.atoms.shape[0], default, np.int64)
-    result[system.atoms.indices[system.atoms.indptr[single]]] = of_cells[single]
-    return result
+    atoms = system.atom_cells()
+    return frozenset(np.flatnonzero(system.nonnegative[atoms] & (system.values[atoms] == 0)).tolist())
 
 
 def _virtual(primaries: Sequence[_Column], columns: Sequence[_Column], owners: Mapping[int, int]) -> list[_Column]:

@@ -6,7 +6,7 @@
 2. A cell without contributors is known to be 0, unless the policy says that zeros are disclosive.
 3. A primary count must be possible at 0 and at the threshold. A primary amount must be possible at its value plus and
    minus the largest of p % of the largest contribution, a share of the value, and an absolute minimum; or at 0,
-   where everybody knows that it cannot be less.
+   where everybody knows that it cannot be less, or at the part of it that the attacker knows.
 
 All numbers come from the policy. It does not know other cells.
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from linker.disclosure.attackers import Attacker
 from linker.disclosure.system import Flags, Integers, LinkedSystem
 
 
@@ -63,6 +64,17 @@ def needs(system: LinkedSystem, policy: ProtectionPolicy) -> Needs:
     down = np.where(system.counted, system.values, width)
     down = np.where(system.nonnegative, np.minimum(down, system.values), down)
     return Needs(primary, np.where(primary, np.maximum(up, 1), 0), np.where(primary, down, 0))
+
+
+def down(system: LinkedSystem, found: Needs, attacker: Attacker) -> Integers:
+    """Return how far below its true value each cell must be possible for an attacker.
+
+    That is the need, but no further than to what the attacker knows to be in the cell.
+    """
+    atoms = system.atom_cells()
+    known = np.where(np.isin(atoms, attacker.known), system.values[atoms], 0)
+    floor = system.atoms.T.astype(np.int64) @ known
+    return np.where(system.nonnegative, np.minimum(found.down, system.values - floor), found.down)
 
 
 def _primary(system: LinkedSystem, policy: ProtectionPolicy) -> Flags:

@@ -114,7 +114,7 @@ class _Search:
         self._core = start | ~system.shown  # stays hidden until the clean-up
         self._hidden = self._core.copy()
         self._progress = progress
-        self._witnesses = Witnesses(found, attackers)
+        self._witnesses = Witnesses(system, found, attackers)
         self._failures: list[Demand] = []
         self._programs = 0
         self._weights = np.log1p(_SPREAD * np.abs(system.values) / scales(system, found))
@@ -239,10 +239,10 @@ class _Search:
         self._programs += attack.solved
 
     def _try_without(self, attack: Attack, cell: int, leaning: Sequence[Demand]) -> None:
-        this = np.array([cell])
+        this, before = np.array([cell]), len(self._witnesses)
         attack.fix(this)
         for demand in leaning:
-            if demand in set(self._witnesses.demands(self._witnesses.open(cell))):
+            if not self._witnesses.is_met_since(demand, before):
                 known = self._attackers[demand.attacker].known
                 attack.fix(known)
                 met = self._tried(attack, demand)

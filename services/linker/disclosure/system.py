@@ -35,7 +35,7 @@ class LinkedSystem:
     contributions. `sole`: the contributor of a cell that has just one, else -1. `counted`: the cell is a count.
     `nonnegative`: everybody knows that no contribution is below 0. `shown`: some table shows it.
     `equations`: csr, equations × cells, `equations @ values == 0`. `atoms`: csc, atoms × cells, 1 where the cell
-    sums the atom.
+    sums the atom; every atom is a cell of its own as well.
     """
 
     labels: tuple[str, ...]
@@ -65,6 +65,13 @@ class LinkedSystem:
     def __len__(self) -> int:
         """Return the number of cells."""
         return len(self.values)
+
+    def atom_cells(self) -> Integers:
+        """Return the cell that is each atom: the first one, where a sum of a single atom comes after it."""
+        single = np.flatnonzero(np.diff(self.atoms.indptr) == 1)[::-1]
+        cells = np.zeros(self.atoms.shape[0], np.int64)
+        cells[self.atoms.indices[self.atoms.indptr[single]]] = single
+        return cells
 
     def residuals(self, values: Integers) -> Integers:
         """Return what each equation leaves, in exact arithmetic."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from linker.disclosure.attackers import Attacker
-from linker.disclosure.needs import Needs
-from linker.disclosure.system import Flags, Numbers
+from linker.disclosure.needs import Needs, down
+from linker.disclosure.system import Flags, LinkedSystem, Numbers
 
 ENOUGH = 1 - 1e-6  # of a need: solvers work to a tolerance
 
@@ -30,20 +30,23 @@ class Demand:
 class Witnesses:
     """Witnesses, and which demands they meet. Demands are flags: attackers × (primary cells up, then down)."""
 
-    def __init__(self, needs: Needs, attackers: Sequence[Attacker]) -> None:
+    def __init__(self, system: LinkedSystem, needs: Needs, attackers: Sequence[Attacker]) -> None:
         """Start without a witness."""
         self.cells = np.flatnonzero(needs.primary)
-        self.distances = np.concatenate([needs.up[self.cells], needs.down[self.cells]])
         self._attackers = attackers
         self._size = len(needs.primary)
+        self._distances = np.array(
+            [np.concatenate([needs.up[self.cells], down(system, needs, each)[self.cells]]) for each in attackers], float
+        )
         known = np.zeros((len(attackers), self._size), bool)
         for place, attacker in enumerate(attackers):
             known[place, attacker.known] = True
-        self.required = np.tile(self.distances > 0, (len(attackers), 1)) & ~np.tile(known[:, self.cells], 2)
-        self._met = np.zeros_like(self.required)
+        self.required = (self._distances > 0) & ~np.tile(known[:, self.cells], 2)
         self._tables: list[tuple[np.ndarray, Numbers]] = []
-        widths = 2 * len(self.cells), len(attackers), self._size
-        self._flags: list[Flags] = [np.zeros((64, width), bool) for width in widths]
+        self._at = np.zeros((64, len(self.cells)))
+        self._fit = np.zeros((64, len(attackers)), bool)
+        self._moved = np.zeros((64, self._size), bool)
+        self._met = np.zeros_like(self.required)
 
     def __len__(self) -> int:
         """Return the number of witnesses."""
@@ -60,40 +63,46 @@ class Witnesses:
 
     def add(self, difference: Numbers) -> None:
         """Take one more."""
-        moved = difference != 0
-        at = difference[self.cells]
-        reached = np.concatenate([at, -at]) >= self.distances * ENOUGH
-        fit = [not moved[attacker.known].any() for attacker in self._attackers]
-        cells = np.flatnonzero(moved)
-        if len(self) == len(self._flags[0]):
-            self._flags = [np.vstack([flags, np.zeros_like(flags)]) for flags in self._flags]
-        for flags, row in zip(self._flags, (reached, fit, moved), strict=True):
-            flags[len(self)] = row
+        count, cells = len(self), np.flatnonzero(difference)
+        if count == len(self._at):
+            self._at, self._fit, self._moved = (
+                np.concatenate([each, np.zeros_like(each)]) for each in (self._at, self._fit, self._moved)
+            )
+        self._at[count] = difference[self.cells]
+        self._fit[count] = [not difference[attacker.known].any() for attacker in self._attackers]
+        self._moved[count] = difference != 0
         self._tables.append((cells, difference[cells]))
-        self._met |= np.outer(fit, reached)
+        reached = np.concatenate([self._at[count], -self._at[count]]) >= self._distances * ENOUGH
+        self._met |= reached & self._fit[count][:, None]
 
     def open(self, without: int | None = None) -> Flags:
         """Return the demands that no witness meets; or none of those that leave the cell `without` unmoved."""
-        met = self._met if without is None else self._met_by(~self._rows(2)[:, without])
+        met = self._met if without is None else self._met_by(~self._moved[: len(self), without])
         flags: Flags = self.required & ~met
         return flags
 
     def drop(self, moving: Flags) -> None:
         """Forget the witnesses that move any of the cells."""
-        keep = np.logical_not(self._rows(2)[:, moving].any(axis=1))
-        count = int(keep.sum())
-        for place in range(3):
-            self._flags[place][:count] = self._rows(place)[keep]
-        self._tables = [table for table, kept in zip(self._tables, keep, strict=True) if kept]
-        self._met = self._met_by(np.ones(count, bool))
-
-    def _rows(self, place: int) -> Flags:
-        return self._flags[place][: len(self)]
+        keep = np.flatnonzero(~self._moved[: len(self), moving].any(axis=1))
+        for each in (self._at, self._fit, self._moved):
+            each[: len(keep)] = each[keep]
+        self._tables = [self._tables[place] for place in keep]
+        self._met = self._met_by(np.ones(len(keep), bool))
 
     def _met_by(self, chosen: Flags) -> Flags:
-        reached, fit = self._rows(0), self._rows(1)
-        met = [reached[chosen & fits].any(axis=0) for fits in fit.T]
-        return np.array(met, bool).reshape(self.required.shape)
+        met: Flags = np.zeros_like(self._met)
+        for attacker, fit in enumerate(self._fit[: len(self)].T):
+            at = self._at[: len(self)][chosen & fit]
+            ends = np.concatenate([at.max(axis=0, initial=0.0), -at.min(axis=0, initial=0.0)])
+            met[attacker] = ends >= self._distances[attacker] * ENOUGH
+        return met
+
+    def is_met_since(self, demand: Demand, start: int) -> bool:
+        """Say whether one of the witnesses from number `start` on meets it."""
+        column = int(np.searchsorted(self.cells, demand.cell))
+        at = self._at[start : len(self), column] * demand.side
+        fit = self._fit[start : len(self), demand.attacker]
+        return bool((fit & (at >= self.distance(demand) * ENOUGH)).any())
 
     def demands(self, flags: Flags) -> list[Demand]:
         """Return flagged demands in order: attacker, then up before down, then cell."""
@@ -105,7 +114,7 @@ class Witnesses:
 
     def distance(self, demand: Demand) -> float:
         """Return how far the demand goes."""
-        return float(self.distances[self._column(demand)])
+        return float(self._distances[demand.attacker, self._column(demand)])
 
     def is_met(self, demand: Demand) -> bool:
         """Say whether a witness meets it."""
