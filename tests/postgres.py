@@ -7,11 +7,12 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
@@ -29,6 +30,15 @@ def cluster() -> Iterator[str]:
         yield url
 
 
+def empty(url: str) -> None:
+    """Drop everything in a cluster's database."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+
+
 @contextmanager
 def with_small_disk(size: str) -> Iterator[tuple[str, Path, Path]]:
     """Yield the URL of a PostgreSQL with an empty disk for a tablespace, its path there, and its path from here.
@@ -39,6 +49,19 @@ def with_small_disk(size: str) -> Iterator[tuple[str, Path, Path]]:
         pytest.skip("only root mounts a file system for another user")
     with _cluster(size) as made:
         yield made
+
+
+def databases(url: str, names: Sequence[str], tablespace: Path | None = None) -> dict[str, dict[str, object]]:
+    """Make a database for each service; return each one's setting."""
+    owner = create_engine(url, isolation_level="AUTOCOMMIT")
+    where = " TABLESPACE small" if tablespace else ""
+    with owner.connect() as connection:
+        if tablespace:
+            connection.execute(text(f"CREATE TABLESPACE small LOCATION '{tablespace}'"))
+        for name in names:
+            connection.execute(text(f"CREATE DATABASE {name}{where}"))
+    owner.dispose()
+    return {name: {"database_url": url.replace("/postgres?", f"/{name}?")} for name in names}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from threading import Barrier
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 from kinlink.audit import merkle, note
 from kinlink.audit.entry import parse
@@ -21,29 +21,13 @@ from servicekit.audit import AuditEntry, AuditLog
 from servicekit.audit.checkpoints import Checkpoints, LogError, open_key
 from servicekit.audit.tables import DamagedError, StoredTree
 from servicekit.errors import UnavailableError
-from tests import postgres
 
 ORIGIN = "kinlink.test/linker"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    with postgres.cluster() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'state.db'}"
-    else:
-        url = request.getfixturevalue("cluster")
-        empty = create_engine(url)
-        with empty.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        empty.dispose()
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
     made = database.engine(url)
     database.migrate(made, "servicekit")
     yield made

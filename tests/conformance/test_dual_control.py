@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine
 
 from kinlink import genesis as genesis_file
 from kinlink.approval_keys import new_key, public_bytes
@@ -31,7 +31,6 @@ from servicekit import database
 from servicekit.audit import AuditLog
 from servicekit.errors import ServiceError
 from servicekit.identity import Caller, Role
-from tests import postgres
 
 _LOG = "kinlink.test/pseudonymizer"
 _DOMAIN = "source/prisme"
@@ -39,25 +38,6 @@ _NOW = datetime(2026, 10, 1, 12, 0, tzinfo=UTC)
 _KEYS = {name: new_key() for name in ("custodian/a", "custodian/b", "reviewer/r")}
 _SIGNERS = [Signer(name, SignerRole(name.partition("/")[0]), public_bytes(key)) for name, key in _KEYS.items()]
 _POLICY = Policy.model_validate({"suites": ["synthetic"], "domain": [{"name": _DOMAIN, "kinds": ["cpr"]}]})
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    with postgres.cluster() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/state.db"
-    found: str = request.getfixturevalue("cluster")
-    empty = create_engine(found)
-    with empty.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    empty.dispose()
-    return found
 
 
 class Replica:

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, select, text
+from sqlalchemy import Engine, event, select, text
 
 from kinlink import ristretto255
 from kinlink.pseudonyms import Kind
@@ -19,31 +19,15 @@ from pseudonymizer.keystore.store import KeyStore
 from pseudonymizer.lifecycle import KeyState, Transition
 from servicekit import database
 from servicekit.errors import PreconditionError
-from tests import postgres
 from tests.unit import key_fixtures as given
 from tests.unit.key_fixtures import FIRST, POLICY, SECOND, Replica
 
 _THREADS, _MESSAGES = 4, 12
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    with postgres.cluster() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Engine]]:
+@pytest.fixture
+def connect(url: str) -> Iterator[Callable[[], Engine]]:
     """Return what opens the same empty database again, as another process does."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/state.db"
-    else:
-        url = request.getfixturevalue("cluster")
-        empty = create_engine(url)
-        with empty.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        empty.dispose()
     made: list[Engine] = []
 
     def open_again() -> Engine:

@@ -17,29 +17,13 @@ from servicekit import database
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.budget import Budget
 from servicekit.errors import ExhaustedError, UnavailableError
-from tests import postgres
 
 RPC = "kinlink.pseudonymizer.v1.PseudonymisationService/Evaluate"
 DAY = date(2026, 11, 22)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    with postgres.cluster() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'folder' / 'state.db'}"
-    else:
-        url = request.getfixturevalue("cluster")
-        empty = create_engine(url)
-        with empty.begin() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        empty.dispose()
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
     made = database.engine(url)
     database.migrate(made, "servicekit")
     yield made

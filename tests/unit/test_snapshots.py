@@ -34,11 +34,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Snapshots]
     url = None
     if request.param == "postgresql":
         url = request.getfixturevalue("cluster")
-        empty = sa.create_engine(url)
-        with empty.begin() as connection:
-            connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-            connection.execute(sa.text("CREATE SCHEMA public"))
-        empty.dispose()
+        postgres.empty(url)
     made = given.store(tmp_path, url=url)
     yield made
     made.engine.dispose()
