@@ -238,6 +238,7 @@ def _system(
     shown = listed.copy()
     shown[leaves] = True
     return LinkedSystem(
+        tables={"cells": np.arange(size)},
         labels=_labels(axes),
         values=values,
         contributors=full["contributors"],

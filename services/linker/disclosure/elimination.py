@@ -30,7 +30,8 @@ def eliminate(
     """Return the primary cells and those that must be hidden with them.
 
     `may_hide`: cells that are shown unless hidden; others are known to everybody when they are shown, such as
-    empty ones. `lone`: rule 2. `zeros`: rule 3. Larger cells are shown first; equals in the order of the system.
+    empty ones. `lone`: rule 2. `zeros`: rule 3. Larger cells are shown first; of equals,
+    those of more atoms; then in the order of the system.
     Deterministic. Cost: about 5 s for 10,000 cells in three dimensions.
 
     Guarantee: no primary cell is a linear combination of shown cells; modulo the prime, hence over the integers
@@ -45,7 +46,7 @@ def eliminate(
     owners = _owners(system) if lone else {}
     empty = _zero_atoms(system) if zeros else frozenset()
     wanted = [columns[int(cell)] for cell in np.flatnonzero(primary)]
-    by_size = used[np.argsort(-np.abs(system.values[used]), kind="stable")]
+    by_size = used[np.lexsort((-np.diff(atoms.indptr), -np.abs(system.values[used])))]
     order = [int(cell) for cell in by_size if not primary[cell]]
     extra = _virtual(wanted, [columns[cell] for cell in order], owners) if lone else []
     hidden = primary.copy()

@@ -62,6 +62,7 @@ def link(
     blocks.append(_atom_equations(sorted(finest), atom_regions, place, incidence))
     size = len(regions)
     return LinkedSystem(
+        tables={name: np.array([place[region] for region, _ in grid], np.int64) for name, grid in grids.items()},
         labels=tuple(shown.get(region, "an atom that no table shows") for region in regions),
         counted=np.full(size, counted),
         nonnegative=np.full(size, nonnegative),

@@ -10,7 +10,7 @@ It does not know what is unsafe, nor what is hidden.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -30,6 +30,7 @@ class NotAdditiveError(ValueError):
 class LinkedSystem:
     """Cells and equations. Arrays have one entry a cell, in a fixed order that does not depend on the order of rows.
 
+    `tables`: for each table, the cell of every combination of its codes, the last axis running fastest.
     `labels`: table and codes, for messages to who runs it. `values`: the true amount or count. `contributors`:
     how many contribute something else than 0. `absolute`, `largest`, `second`: sum and two largest of the absolute
     contributions. `sole`: the contributor of a cell that has just one, else -1. `counted`: the cell is a count.
@@ -38,6 +39,7 @@ class LinkedSystem:
     sums the atom; every atom is a cell of its own as well.
     """
 
+    tables: Mapping[str, Integers]
     labels: tuple[str, ...]
     values: Integers
     contributors: Integers
@@ -80,13 +82,22 @@ class LinkedSystem:
 
 
 def joined(systems: Sequence[LinkedSystem]) -> LinkedSystem:
-    """Return the systems side by side, without equations between them; for measures that no table divides."""
+    """Return the systems side by side, without equations between them; for measures that no table divides.
+
+    Tables of different measures have different names.
+    """
     arrays = {
         field.name: np.concatenate([getattr(system, field.name) for system in systems])
         for field in fields(LinkedSystem)
-        if field.name not in {"labels", "equations", "atoms"}
+        if field.name not in {"tables", "labels", "equations", "atoms"}
     }
+    starts = np.cumsum([0, *(len(system) for system in systems)])
     return LinkedSystem(
+        tables={
+            name: cells + start
+            for system, start in zip(systems, starts, strict=False)
+            for name, cells in system.tables.items()
+        },
         labels=tuple(label for system in systems for label in system.labels),
         equations=sp.block_diag([system.equations for system in systems], format="csr"),
         atoms=sp.block_diag([system.atoms for system in systems], format="csc"),
