@@ -25,6 +25,12 @@ def commands(name: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("    kinlink ")]
 
 
+def _attested(said: str) -> list[str]:
+    found = [line for line in said.splitlines() if line.startswith("attested ")]
+    assert found
+    return found
+
+
 @dataclass
 class Runbook:
     """Runs a runbook's commands, and remembers the change that they are about."""
@@ -70,7 +76,11 @@ class Runbook:
             return self.by(OPERATOR, *words)
         if "--complete" in words and "borgere.csv" not in words:
             words = [*words, "--kind", "replacement"]  # the file holds the other kind
-        return self.by(self.source, *words)
+        said = self.by(self.source, *words)
+        if "--complete" in words:
+            again = self.by(self.source, *words)
+            assert _attested(again) == _attested(said), "repeating it states the same"
+        return said
 
     def by(self, party: str, *words: str) -> str:
         said = subprocess.run(

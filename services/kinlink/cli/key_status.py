@@ -79,9 +79,17 @@ def _show(rotation: Rotation, changes: Sequence[Standing], waiting: Sequence[Sta
     if rotation.destroyed_at or any(source in one.change.keys for one in waiting):
         return
     if len(done) < len(rotation.holders):
-        typer.echo("  next: holders run `kinlink keys rekey`")
+        for holder in rotation.holders:
+            if not holder.attested_at:
+                typer.echo(f"  next: {_rekeys(holder.name)}")
     else:
         typer.echo(f'  next: `kinlink keys propose destroy {source.domain} --kind {source.kind} --reason "..."`')
+
+
+def _rekeys(holder: str) -> str:
+    if holder.startswith("linker/"):
+        return f"an operator runs `kinlink keys rekey --linker` for {holder}"
+    return f"{holder} runs `kinlink keys rekey FILE... --column NAME --complete`, or `--complete` alone if it kept none"
 
 
 def _line(rotation: Rotation) -> str:

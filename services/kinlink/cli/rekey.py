@@ -81,10 +81,15 @@ def rekey(
         for path in files or []:
             stored = Stored(path, column, domain, kind, separator, from_version)
             with stages() as open_stage:
-                outcome = rekey_file(stored, client, target, open_stage(path.name))
+                report = open_stage(path.name)
+                outcome = rekey_file(stored, client, target, report)
+                report(1, 1)  # also of a file in which there was nothing to do
             carried = ", ".join(f"{count:,} from version {version}" for version, count in outcome.carried.items())
             there = f"; {outcome.already:,} stood there already" if outcome.already else ""
             typer.echo(f"{path}: {carried or 'nothing'} to version {target}{there}")
+        destroyed = {key.name.version for key in keys if key.state == "destroyed"}
+        for path in files or []:
+            _forget(path, domain, kind, destroyed)
         retiring = [key.name.version for key in keys if key.state == "retiring"]
         if complete:
             for version in retiring:
@@ -95,8 +100,17 @@ def rekey(
             typer.echo("when all files are done, run it once more with all of them and --complete", err=True)
 
 
+def _forget(path: Path, domain: str, kind: Kind, destroyed: set[int]) -> None:
+    """Drop the receipts of versions that nobody asks about any more."""
+    receipts = receipts_of(path)
+    line = (domain, kind.value)
+    wanted = [one for one in receipts if (one.domain, one.kind) != line or one.from_version not in destroyed]
+    if wanted != receipts:
+        keep(path, wanted)
+
+
 def _attest(client: RekeyingClient, files: Sequence[Path], former: KeyRef, kind: Kind) -> None:
-    """State that nothing stands under `former` any more; what was shown is not kept longer."""
+    """State that nothing stands under `former` any more. Repeating it states the same: the receipts stay."""
     found = [
         receipt
         for path in files
@@ -116,10 +130,9 @@ def _attest(client: RekeyingClient, files: Sequence[Path], former: KeyRef, kind:
         sample_from=b"".join(receipt.sample_from for receipt in found)[:_SAMPLE_BYTES],
         sample_to=b"".join(receipt.sample_to for receipt in found)[:_SAMPLE_BYTES],
     )
-    for path in files:
-        keep(path, [receipt for receipt in receipts_of(path) if receipt not in found])
     what = f"{held:,} held and carried over, a sample of {size} compared" if held else "nothing held"
     typer.echo(f"attested for {former.domain} {kind} version {former.version}: {what}")
+    typer.echo(f"next: tell the custodians; `kinlink keys status {former.domain}` shows them who is not done")
 
 
 def _rekey_linker(settings: ClientConfig, request_id: str, config: Path | None) -> None:
@@ -162,9 +175,10 @@ def _show(rekeying: Rekeying) -> None:
         text = f"{rekeying.message[:1].upper()}{rekeying.message[1:]}".rstrip(".")
         typer.echo(f"stopped in stage {rekeying.stage}: {rekeying.reason}. {text}.")
     for key in rekeying.keys:
+        sample = f", a sample of {key.sample_size} compared" if key.sample_size else ""
         attested = "attested" if key.attested else "not attested"
         line = f"  {key.domain} {key.kind} version {key.from_version}: "
-        typer.echo(f"{line}{key.converted:,} of {key.held:,} carried over, a sample of {key.sample_size}, {attested}")
+        typer.echo(f"{line}{key.converted:,} of {key.held:,} carried over{sample}; {attested}")
     if rekeying.state == "succeeded" and not rekeying.keys:
         typer.echo("everything stands under the primary versions already")
 

@@ -60,7 +60,7 @@ _AFTERWARDS = {
 
 def grid(*columns: str, wrapped: str) -> Table:
     """Return an empty table; in a narrow terminal the column `wrapped` takes more lines, and no other."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for column in columns:
         table.add_column(column, no_wrap=column != wrapped, overflow="fold")
     return table

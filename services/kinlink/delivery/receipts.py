@@ -1,4 +1,4 @@
-"""What was carried over in a file, kept beside it until the source attests it: counts, and a blinded sample.
+"""What was carried over in a file, kept beside it while the old version is there: counts, and a blinded sample.
 
 `<file>.rekeyed.json` holds no pseudonym: each pair of its sample is multiplied by a random scalar of its own.
 """
@@ -34,7 +34,7 @@ class Receipt:
 
 
 def receipts_of(file: Path) -> list[Receipt]:
-    """Return the receipts of a file that are not attested yet.
+    """Return the receipts of a file.
 
     Raises:
         ExtractError: BAD_RECEIPT, the file of receipts was changed by other hands.
