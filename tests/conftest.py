@@ -25,8 +25,12 @@ class Town:
 @pytest.fixture(scope="session")
 def municipality(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Extracts and truth of the tiny synthetic municipality."""
-    folder = tmp_path_factory.mktemp("municipality")
-    command = [sys.executable, "-m", "examples.municipality", "--scale", "tiny", "--out", str(folder)]
+    return made("tiny", tmp_path_factory.mktemp("municipality"))
+
+
+def made(scale: str, folder: Path) -> Path:
+    """Write extracts and truth of a synthetic municipality to `folder`."""
+    command = [sys.executable, "-m", "examples.municipality", "--scale", scale, "--out", str(folder)]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 

@@ -92,6 +92,7 @@ def linker(phases: Phases, fault: str) -> None:
     from linker.intake import rows  # noqa: PLC0415
     from linker.intake.intake import Intake  # noqa: PLC0415
     from linker.intake.staging import Staging  # noqa: PLC0415
+    from linker.linkage import rekeying  # noqa: PLC0415
     from linker.linkage.rekeying import RekeyingWork  # noqa: PLC0415
     from linker.store import delta, durable  # noqa: PLC0415
     from linker.store.delta import DeltaTables  # noqa: PLC0415
@@ -135,6 +136,7 @@ def linker(phases: Phases, fault: str) -> None:
     phases.around(RekeyingWork, "__call__", "rekeying", inner=False)
     for step in ("copy", "switched", "close", "attest"):
         phases.around(RekeyingWork, f"_{step}", step)
+    phases.around(rekeying, "verified", "verify")  # the new identities are written, and no snapshot names them
     phases.around(runs.Runs, "_work", "run", inner=False)
     report, store = background._Reporter.__call__, Releases.store
 

@@ -41,9 +41,9 @@ from tests.privacy.recording import Recorded, recording
 LINK = ("link", "run", "--reference-date", "2015-01-01")
 
 
-def test_rotation_while_work_goes_on(municipality: Path, tmp_path: Path) -> None:
+def test_rotation_while_work_goes_on(inhabited: Path, tmp_path: Path) -> None:
     """Everything linked; the keys of a source and of the linkage are replaced and destroyed under traffic."""
-    extracts, pseudonymizer = municipality / "extracts", tmp_path / "stack/pseudonymizer"
+    extracts, pseudonymizer = inhabited / "extracts", tmp_path / "stack/pseudonymizer"
     with recorded(tmp_path / "stack") as given:
         stack = given.stack
         sent = deliver_all(stack, extracts, tmp_path)
@@ -88,11 +88,11 @@ def test_rotation_while_work_goes_on(municipality: Path, tmp_path: Path) -> None
         assert "nothing was found" in control(stack.run, tmp_path / "kept")
         assert held_under(held) == 2
         sent[f"source/{SOURCE}"] += 3  # the call that was begun, and the one that was refused
-        assert not_as_agreed(given, sent, municipality) == []
+        assert not_as_agreed(given, sent, inhabited) == []
 
         # The controls: a number that is sent is seen, and a delivery less.
         send_a_number(stack)
-        assert {"1 calls of the plain door", f"{PLAIN}: a number"} <= set(not_as_agreed(given, sent, municipality))
+        assert {"1 calls of the plain door", f"{PLAIN}: a number"} <= set(not_as_agreed(given, sent, inhabited))
         [delivery_id] = accepted(stack, "elev")
         stack.run("source/elev", "deliveries", "withdraw", delivery_id)
         assert "exact services" in differences(before, figures(stack))

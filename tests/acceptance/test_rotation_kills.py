@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -39,17 +37,8 @@ REKEYING = ("rekey", "rekey/multiply", "rekey/settle", "attest", "attest/multipl
 DESTROYING = ("destroy", "destroy/rewrite", "destroy/seal", "destroy/erase", "destroy/anchor")
 COPYING = tuple(
     f"rekeying/{phase}"
-    for phase in ("convert", "copy", "write", "sync", "commit", "switched", "close", "purge", "attest")
+    for phase in ("convert", "copy", "write", "sync", "commit", "switched", "verify", "close", "purge", "attest")
 )  # fmt: skip
-
-
-@pytest.fixture(params=["tiny", "town"])
-def inhabited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Extracts and truth of a synthetic municipality."""
-    folder = tmp_path_factory.mktemp(request.param)
-    command = [sys.executable, "-m", "examples.municipality", "--scale", request.param, "--out", str(folder)]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder
 
 
 @pytest.mark.slow
