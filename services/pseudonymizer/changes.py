@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
 from kinlink.approvals import Missing, Verb, missing, verify
 from kinlink.change_document import Change, parse
@@ -72,8 +72,14 @@ def find(connection: Connection, change_id: str, now: datetime, people: People) 
 
 def add(connection: Connection, change: Change, document: bytes, signature: bytes, now: datetime) -> None:
     """Keep a proposed change."""
-    row = {"change_id": change.change_id, "document": document, "signature": signature}
+    row = {"change_id": change.change_id, "document": document, "signature": signature, "proposer": change.proposer}
     connection.execute(insert(changes).values(**row, proposed_at=now.isoformat()))
+
+
+def proposed_since(connection: Connection, proposer: str, since: datetime) -> int:
+    """Return how many changes somebody has put up after `since`."""
+    theirs = (changes.c.proposer == proposer) & (changes.c.proposed_at > since.isoformat())
+    return int(connection.execute(select(func.count()).select_from(changes).where(theirs)).scalar_one())
 
 
 def add_approval(connection: Connection, change_id: str, signer: str, signature: bytes, now: datetime) -> None:

@@ -27,10 +27,18 @@ from pseudonymizer.changes import ChangeState, Standing
 from pseudonymizer.people import People
 from servicekit.audit import AuditEntry, AuditLog, describe
 from servicekit.database import read
-from servicekit.errors import DeniedError, FieldViolation, InvalidError, NotFoundError, PreconditionError
+from servicekit.errors import (
+    DeniedError,
+    ExhaustedError,
+    FieldViolation,
+    InvalidError,
+    NotFoundError,
+    PreconditionError,
+)
 from servicekit.identity import CURRENT, Caller
 
 CLOCK_SKEW: Final = timedelta(minutes=5)
+MOST_A_DAY: Final = 50  # changes of one proposer: all are kept for ever, and each makes the next slower
 
 
 class Effects(Protocol):
@@ -72,6 +80,7 @@ class DualControl:
             InvalidError: CHANGE_INVALID, REASON_IDENTIFIER, CHANGE_FOR_OTHER_LOG.
             DeniedError: SIGNER_NOT_CALLER, SIGNER_UNKNOWN, SIGNATURE_INVALID, SIGNER_NOT_CUSTODIAN.
             PreconditionError: CHANGE_REPLAYED, CHANGE_EXPIRED, CHANGE_NOT_YET, or what makes it impossible now.
+            ExhaustedError: TOO_MANY_CHANGES.
         """
         change = _parsed(caller, document)
         with self._step(caller, change, document, signature, self._effects.changing) as (connection, facts):
@@ -89,6 +98,7 @@ class DualControl:
                 raise PreconditionError("this id was used before; an id is used once, for ever", "CHANGE_REPLAYED")
             self._check_dates(change)
             if not stored:
+                self._check_number(connection, change)
                 self._check_possible(connection, people, change)
                 changes.add(connection, change, document, signature, self._now())
             self._record(connection, caller, facts)
@@ -198,6 +208,11 @@ class DualControl:
         if change.created_at > self._now() + CLOCK_SKEW:
             message = "this change begins in the future; set the clock of the machine that made it"
             raise PreconditionError(message, "CHANGE_NOT_YET")
+
+    def _check_number(self, connection: Connection, change: Change) -> None:
+        if changes.proposed_since(connection, change.proposer, self._now() - timedelta(days=1)) >= MOST_A_DAY:
+            message = f"{change.proposer} has proposed {MOST_A_DAY} changes within a day; one may name many keys"
+            raise ExhaustedError(message, "TOO_MANY_CHANGES", metadata={"limit": str(MOST_A_DAY)})
 
     def _check_possible(self, connection: Connection, people: People, change: Change) -> None:
         match change.action:

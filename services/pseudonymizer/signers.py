@@ -43,6 +43,7 @@ changes = Table(
     Column("change_id", Text, primary_key=True),
     Column("document", LargeBinary),
     Column("signature", LargeBinary),
+    Column("proposer", Text),
     Column("proposed_at", Text),
     Column("applied_at", Text),
 )

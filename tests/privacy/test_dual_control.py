@@ -311,6 +311,26 @@ def test_one_custodian_alone_marks_a_key_compromised_and_nothing_else(service: S
     assert service.states()["cpr", 1] == "compromised"
 
 
+def test_one_custodian_puts_up_only_so_many_changes_a_day(service: SigningService) -> None:
+    """So that nobody's storm fills the log and the key store, which keep what they have for ever."""
+    made: list[int] = []
+
+    def storm() -> None:
+        for version in range(2, 100):
+            key = (KeyVersionName(DOMAIN, Kind.CPR, version),)
+            service.propose(service.change(Action.COMPROMISE, keys=key))
+            service.client("custodian/a").create(DOMAIN, Kind.CPR)
+            made.append(version)
+
+    assert refused(storm).reason == "TOO_MANY_CHANGES"
+    assert len(made) == 50
+    assert service.last("ProposeChange")["reason"] == "TOO_MANY_CHANGES"
+    others = service.change(proposer="custodian/b", keys=(KeyVersionName(DOMAIN, Kind.REPLACEMENT, 2),))
+    assert service.propose(others, "custodian/b").state == "proposed", "a colleague is not held up"
+    service.clock.now += timedelta(days=1)
+    assert service.propose(service.change(keys=others.keys)).state == "proposed"
+
+
 def test_a_custodians_certificate_alone_applies_nothing_and_makes_no_key(service: SigningService) -> None:
     """A certificate of the role is not an enrolment: whoever issues certificates enrols nobody."""
     change = service.change()

@@ -309,8 +309,8 @@ class TestRestore:
             store.people_become(connection, people.content)
             connection.execute(
                 text(
-                    "INSERT INTO changes (change_id, document, signature, proposed_at, applied_at) VALUES "
-                    f"('{used}', x'00', x'00', '{at.isoformat()}', '{at.isoformat()}')"
+                    "INSERT INTO changes (change_id, document, signature, proposer, proposed_at, applied_at) VALUES "
+                    f"('{used}', x'00', x'00', 'custodian/a', '{at.isoformat()}', '{at.isoformat()}')"
                 )
             )
         place.put_back(kept)

@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("change_id", sa.Text, primary_key=True),
         sa.Column("document", sa.LargeBinary, nullable=False),
         sa.Column("signature", sa.LargeBinary, nullable=False),
+        sa.Column("proposer", sa.Text, nullable=False),
         sa.Column("proposed_at", sa.Text, nullable=False),
         sa.Column("applied_at", sa.Text),
     )
