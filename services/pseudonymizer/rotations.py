@@ -47,6 +47,7 @@ from servicekit.identity import Caller, Role, request_id
 
 SAMPLE_SIZE: Final = 64
 _LARGEST_SAMPLE: Final = 4096
+_TOO_MANY: Final = 1 << 40  # pseudonyms: what nobody holds
 _ATTEMPTS: Final = 3
 
 
@@ -206,6 +207,9 @@ def _check_form(statement: Statement) -> int:
     if count > _LARGEST_SAMPLE:
         message = f"a sample holds at most {_LARGEST_SAMPLE} pairs; send fewer"
         raise ExhaustedError(message, "BATCH_TOO_LARGE", metadata={"limit": str(_LARGEST_SAMPLE)})
+    if statement.held >= _TOO_MANY:
+        expected = f"expected less than {_TOO_MANY}"
+        raise InvalidError(f"held: {expected}", "ATTESTATION_INVALID", (FieldViolation("held", expected),))
     passed_on = statement.target is not None and statement.target.domain != statement.source.domain
     least = 0 if passed_on else min(SAMPLE_SIZE, statement.held)  # what was passed on is held no more
     if count < least or count > statement.held:

@@ -272,6 +272,7 @@ def test_what_a_holder_states_must_be_so(one: Replica) -> None:
         replace(good, sample_from=good.sample_from[:-1], sample_to=good.sample_to[:-1]),
         replace(good, sample_from=good.sample_from[:-_SIZE], sample_to=good.sample_to[:-_SIZE]),
         replace(good, held=63, converted=63),
+        replace(good, held=2**63, converted=2**63),
         replace(good, target=None),
     )
     for reason, statement in refused.items():

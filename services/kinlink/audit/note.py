@@ -30,6 +30,7 @@ _MAX_BYTES = 65_536
 _MAX_SIGNATURES = 100
 _TIME_BYTES = 8
 _NAME = re.compile(r"[^\s+\x00-\x20\x7f]+")
+_TOO_MANY = 1 << 63  # entries: no database counts further
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
@@ -100,7 +101,8 @@ class Checkpoint:
     def parse(cls, text: str) -> Checkpoint:
         """Read a note's text. Raises NoteError when it is not exactly origin, size and root."""
         lines = text.split("\n")
-        if len(lines) != 4 or lines[3] or not lines[0] or not _SIZE.fullmatch(lines[1]):
+        is_size = len(lines) == 4 and _SIZE.fullmatch(lines[1]) and int(lines[1]) < _TOO_MANY
+        if not is_size or lines[3] or not lines[0]:
             raise NoteError("a checkpoint has three lines: the log's name, its size, its root")
         root = _base64(lines[2])
         if len(root) != HASH_BYTES:

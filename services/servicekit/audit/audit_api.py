@@ -61,7 +61,7 @@ class AuditApi(AuditServiceServicer):
     ) -> Iterator[pb.ListCheckpointsResponse]:
         """Stream the kept checkpoints."""
         describe(subject=f"checkpoints {request.min_size}-")
-        for signed in self._checkpoints.kept(request.min_size):
+        for signed in self._checkpoints.kept(min(request.min_size, self._log.size() + 1)):
             yield pb.ListCheckpointsResponse(note=signed)
 
     def GetInclusionProof(

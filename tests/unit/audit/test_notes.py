@@ -44,6 +44,7 @@ def test_checkpoint_opens() -> None:
         f"a\n1\n{'A' * 43}\n",
         f"a\n1\n{'A' * 42}B=\n",
         f"a\n99999999999999999999\n{'A' * 43}=\n",
+        f"a\n{2**63}\n{'A' * 43}=\n",
     ],
 )
 def test_checkpoint_text_has_one_form(text: str) -> None:

@@ -111,6 +111,12 @@ def test_request_past_the_log_is_refused_by_field(
     assert service.told("kinlink")[-1] == (method, "refused", "REQUEST_INVALID")
 
 
+def test_sizes_beyond_what_a_database_counts_are_no_failure(service: LogService, stub: AuditServiceStub) -> None:
+    service.append(3)
+    assert list(stub.ListCheckpoints(pb.ListCheckpointsRequest(min_size=2**64 - 1))) == []
+    assert list(stub.ListEntries(pb.ListEntriesRequest(start=2**64 - 1))) == []
+
+
 def test_checkpoints_reach_every_anchor_and_the_last_one_at_the_end(tmp_path: Path, certificates: Path) -> None:
     places = [f"file:{tmp_path / 'far'}", "file:near"]
     with log_services.running("linker", tmp_path / "linker", certificates, anchors=places) as service:
