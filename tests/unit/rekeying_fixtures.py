@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from kinlink import ristretto255
 from kinlink.delivery.datasets import Kind
-from kinlink.errors import ConflictError, UnavailableError
+from kinlink.errors import ConflictError, InputError, UnavailableError
 from kinlink.types.v1.types_pb2 import KeyRef
 from linker.linkage.conversion import KINDS
 from linker.linkage.rekeyed import Leaving
@@ -103,6 +103,8 @@ class LocalKeys:
     ) -> int:
         """See `KeyService`; checks the sample as the service does."""
         self.before("attest")
+        if to_key is not None and to_key.domain == from_key.domain and len(sample_from) // 32 < min(64, held):
+            raise InputError("the sample: expected more pairs", "ATTESTATION_INVALID")
         if sample_from:
             assert to_key is not None
             again, _ = self.rekey(sample_from, from_key, to_key)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given as case
 from hypothesis import settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from kinlink.delivery.datasets import Kind
 from linker.intake.header import ClaimedKey
@@ -25,7 +26,7 @@ from linker.rekeyings import Rekeyings
 from linker.store.memory import MemoryTables
 from linker.store.rekeyings import Rekeying, Stage
 from linker.store.snapshots import Snapshots
-from linker.store.state import RunState
+from linker.store.state import REKEYED_KEYS, RunState
 from linker.store.tables import IDENTITIES, REKEYED, facts
 from servicekit.audit import AuditLog
 from servicekit.errors import ServiceError
@@ -88,6 +89,12 @@ class World:
         """Return the id and key version of each pseudonym."""
         rows = self.scan(IDENTITIES).select("pseudonym", "id", "key_version").iter_rows()
         return {pseudonym: (number, version) for pseudonym, number, version in rows}
+
+    def samples(self) -> int:
+        """Return how many samples are kept, old and new."""
+        with self.store.engine.connect() as connection:
+            rows = connection.execute(select(REKEYED_KEYS.c.sample_from, REKEYED_KEYS.c.sample_to))
+            return sum(bool(sample) for row in rows for sample in row)
 
     def on_disk(self) -> bytes:
         """Return all that the store's data files hold, unpacked."""
@@ -240,6 +247,20 @@ def test_another_request_finishes_what_an_interrupted_one_switched(world: World)
     assert done.state == RunState.SUCCEEDED
     assert [(key.held, key.sample_size) for key in done.keys] == [(8, 8)]
     assert world.keys.attested[0].sample == 8, "the sample outlived the old pseudonyms, blinded"
+
+
+def test_another_rekeying_attests_again_with_the_same_sample_until_the_version_is_destroyed(world: World) -> None:
+    world.deliver(*NAMES)
+    world.convert()
+    world.keys.rotate(LINKAGE)
+    first = world.rekey()
+    again = world.rekey()
+    assert (first.state, again.state) == (RunState.SUCCEEDED, RunState.SUCCEEDED)
+    assert [(key.held, key.sample_size) for key in again.keys] == [(8, 8)]
+    assert world.samples() == 2
+    world.keys.retiring.clear()
+    assert world.rekey().state == RunState.SUCCEEDED
+    assert world.samples() == 0, "nobody asks for it any more"
 
 
 def test_wrong_answers_fail_the_rekeying_and_nothing_is_switched(world: World) -> None:

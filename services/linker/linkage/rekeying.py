@@ -66,6 +66,8 @@ class RekeyingWork:
         """
         with self.connect() as service:
             leaving = service.leaving()
+            with self.store.engine.begin() as connection:
+                rekeyings.forget_samples(connection, {(line.domain, line.kind, line.from_version) for line in leaving})
             convert_all(self.store, service, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))
             own = [line for line in leaving if line.domain == self._domain and self._key(line) is None]
             try:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -37,7 +37,7 @@ class RekeyedKey:
     """What was done for a key version; kind is a word.
 
     `to_version` 0: nothing was ever held. `sample_from` and `sample_to` are blinded alike, 32·n
-    bytes in one order, and empty once attested.
+    bytes in one order, and empty once nobody asks for them any more.
     """
 
     domain: str
@@ -160,8 +160,15 @@ def key(connection: sa.Connection, domain: str, kind: str, version: int) -> Reke
     return found[0] if found else None
 
 
+def forget_samples(connection: sa.Connection, still: Collection[tuple[str, str, int]]) -> None:
+    """Drop the samples of all key versions but these: (domain, kind, version)."""
+    line = sa.tuple_(REKEYED_KEYS.c.domain, REKEYED_KEYS.c.kind, REKEYED_KEYS.c.from_version)
+    gone = REKEYED_KEYS.update().where(line.not_in(list(still))) if still else REKEYED_KEYS.update()
+    connection.execute(gone.values(sample_from=b"", sample_to=b""))
+
+
 def attested(connection: sa.Connection, rekeying_id: str, key: RekeyedKey, sample_size: int) -> None:
-    """Note that this rekeying attested the key version; its sample is kept no longer."""
+    """Note that this rekeying attested the key version. Its sample stays: the next one attests it again."""
     connection.execute(
         REKEYED_KEYS.update()
         .where(
@@ -169,5 +176,5 @@ def attested(connection: sa.Connection, rekeying_id: str, key: RekeyedKey, sampl
             REKEYED_KEYS.c.kind == key.kind,
             REKEYED_KEYS.c.from_version == key.from_version,
         )
-        .values(attested_at=now(), sample_size=sample_size, sample_from=b"", sample_to=b"", rekeying_id=rekeying_id)
+        .values(attested_at=now(), sample_size=sample_size, rekeying_id=rekeying_id)
     )
