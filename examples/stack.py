@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -305,9 +306,19 @@ def main() -> None:
         print(f"  export KINLINK_CONFIG={clients / 'consumer-velfaerdsanalyse' / 'kinlink.toml'}")
         print("  .venv/bin/kinlink table list\n\nCtrl-C stops the services.", flush=True)
         try:
-            signal.pause()
+            _keep(stack)
         except KeyboardInterrupt:
             print()
+
+
+def _keep(stack: Stack) -> None:
+    """Start again what ends, at the same address: whoever tries a kill needs no more than that."""
+    while True:
+        for name, process in list(stack.processes.items()):
+            if (code := process.popen.poll()) is not None:
+                print(f"{name} ended ({code}); starting it again", flush=True)
+                print(f"{name:<14} {stack.start(name).address}", flush=True)
+        time.sleep(1)
 
 
 if __name__ == "__main__":
