@@ -175,25 +175,10 @@ def reasons(disk: Path, folder: Path) -> set[str]:
     return found
 
 
-@contextmanager
-def stack_on_postgresql(folder: Path, url: str, tablespace: Path | None = None) -> Iterator[tuple[Stack, Any]]:
-    owner = create_engine(url, isolation_level="AUTOCOMMIT")
-    told: dict[str, dict[str, object]] = {}
-    with owner.connect() as connection:
-        if tablespace:
-            connection.execute(text(f"CREATE TABLESPACE small LOCATION '{tablespace}'"))
-        for service in SERVICES:
-            connection.execute(text(f"CREATE DATABASE {service}" + (" TABLESPACE small" if tablespace else "")))
-            told[service] = {"database_url": url.replace("/postgres?", f"/{service}?")}
-    with Stack(folder, settings=told) as stack:
-        yield stack, owner
-    owner.dispose()
-
-
 def test_full_disk_of_postgresql(tmp_path: Path) -> None:
     with (
         postgres.with_small_disk("64m") as (url, disk, seen),
-        stack_on_postgresql(tmp_path, url, disk) as (stack, _),
+        Stack(tmp_path, settings=postgres.databases(url, SERVICES, disk)) as stack,
     ):
         filler = fill(seen)
         for service in SERVICES:
@@ -205,8 +190,10 @@ def test_full_disk_of_postgresql(tmp_path: Path) -> None:
 
 @pytest.fixture
 def on_postgresql(tmp_path: Path) -> Iterator[tuple[Stack, Any]]:
-    with postgres.cluster() as url, stack_on_postgresql(tmp_path, url) as made:
-        yield made
+    with postgres.cluster() as url, Stack(tmp_path, settings=postgres.databases(url, SERVICES)) as stack:
+        owner = create_engine(url, isolation_level="AUTOCOMMIT")
+        yield stack, owner
+        owner.dispose()
 
 
 def test_read_only_database(on_postgresql: tuple[Stack, Any]) -> None:

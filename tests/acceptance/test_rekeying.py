@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import queue
+import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
 import polars as pl
 import pytest
 
-from examples.rotation import Rotation
-from examples.stack import Stack
+from examples.rotation import OPERATOR, Rotation, rekey_linker, rekey_source
+from examples.stack import PEOPLE, PURPOSE, SERVICES, Stack
 from kinlink.channel import open_channel
 from kinlink.delivery.datasets import DATASETS
 from kinlink.errors import ConflictError, from_rpc_error
+from kinlink.key_administration_client import KeyAdministrationClient
 from kinlink.linker.v1 import intake_service_pb2 as pb
 from kinlink.linker.v1.intake_service_pb2_grpc import IntakeServiceStub
 from kinlink.linker_rekeying_client import LinkerRekeyingClient
 from kinlink.pseudonymizer_client import PseudonymizerClient
 from kinlink.pseudonyms import Kind, Suite
 from kinlink.types.v1.types_pb2 import KeyRef
+from tests import postgres
+from tests.in_process import InProcess
 from tests.running import identity
 from tests.unit import linker_fixtures as given
 
@@ -30,10 +35,13 @@ SOURCE = "source/prisme"
 NUMBERS = [f"{61 + n % 28}{1 + n // 28:02}700{n:03}" for n in range(100)]
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("rekeying")) as running:
-        yield running
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("rekeying")
+    with ExitStack() as opened:
+        on_postgresql = request.param == "postgresql"
+        told = postgres.databases(opened.enter_context(postgres.cluster()), SERVICES) if on_postgresql else {}
+        yield opened.enter_context(Stack(folder, settings=told))
 
 
 def dial(stack: Stack, service: str, party: str) -> grpc.Channel:
@@ -67,7 +75,7 @@ def test_what_began_before_activation_lands_and_is_carried_over(stack: Stack) ->
     def activate(done: int, _: int) -> None:
         if not activated:
             activated.append(done)
-            Rotation(stack.run, SOURCE).activate()
+            Rotation(InProcess(stack), SOURCE).activate()
 
     with dial(stack, "pseudonymizer", SOURCE) as channel:
         client = PseudonymizerClient(channel, domain=SOURCE, suite=Suite.SYNTHETIC, batch_size=10)
@@ -111,6 +119,27 @@ def test_what_began_before_activation_lands_and_is_carried_over(stack: Stack) ->
         assert from_rpc_error(closed.value).reason == "KEY_VERSION_CLOSED"
 
 
+def test_the_linkers_store_is_carried_over_and_what_was_left_is_destroyed(stack: Stack) -> None:
+    """What the test above delivered, 100 people, stands under the linkage key that is replaced."""
+    linkage, run = f"linkage/{PURPOSE}", InProcess(stack)
+    Rotation(run, linkage).activate()
+    with pytest.raises(subprocess.CalledProcessError) as early:
+        Rotation(run, linkage).destroy()
+    assert "[HOLDERS_NOT_DONE]" in early.value.stderr
+    with dial(stack, "linker", OPERATOR) as operators:
+        rekeying = LinkerRekeyingClient(operators)
+        *_, done = rekeying.watch(rekeying.start().rekeying_id)
+    assert done.state == "succeeded"
+    [left] = [one for one in done.keys if (one.domain, one.kind) == (linkage, "cpr")]
+    assert (left.held, left.converted, left.sample_size, left.attested) == (100, 100, 100, True)
+    rekey_source(run, "prisme", [], "")
+    for domain in (linkage, SOURCE):
+        Rotation(run, domain).destroy()
+        with dial(stack, "pseudonymizer", PEOPLE[0]) as channel:
+            states = {(key.name.version, key.state) for key in KeyAdministrationClient(channel).keys(domain)}
+        assert states == {(1, "destroyed"), (2, "active")}
+
+
 def test_a_version_that_does_not_exist_is_refused_at_the_door(stack: Stack) -> None:
     chunk = given.ipc(given.postings("a"))
     with dial(stack, "linker", SOURCE) as linker:
@@ -121,16 +150,22 @@ def test_a_version_that_does_not_exist_is_refused_at_the_door(stack: Stack) -> N
 
 
 def test_a_source_carries_its_files_over_and_attests(stack: Stack, tmp_path: Path) -> None:
-    source = "source/dubu"
+    source, run = "source/dubu", InProcess(stack)
     plain = tmp_path / "borgere.csv"
     plain.write_text("note;cpr\n" + "".join(f"0{n};{number}\n" for n, number in enumerate(NUMBERS)))
     held = [tmp_path / "held.csv", tmp_path / "held.parquet"]
     for path in held:
-        stack.run(source, "pseudonymise", plain, "--column", "cpr", "--out", path)
-    Rotation(stack.run, source).activate()
-    said = stack.run(source, "keys", "rekey", *held, "--column", "cpr", "--complete").stdout
+        run(source, "pseudonymise", plain, "--column", "cpr", "--out", path)
+    Rotation(run, source).activate()
+    said = run(source, "keys", "rekey", *held, "--column", "cpr", "--complete").stdout
     assert "attested for source/dubu cpr version 1: 200 held and carried over, a sample of 200 compared" in said
     fresh = tmp_path / "fresh.csv"
-    stack.run(source, "pseudonymise", plain, "--column", "cpr", "--out", fresh)
+    run(source, "pseudonymise", plain, "--column", "cpr", "--out", fresh)
     assert held[0].read_bytes() == fresh.read_bytes(), "as if pseudonymised under the new version"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["borgere.csv", "fresh.csv", "held.csv", "held.parquet"]
+    receipts = {f"{path.name}.rekeyed.json" for path in held}
+    assert {path.name for path in tmp_path.iterdir()} == {plain.name, fresh.name, *(p.name for p in held), *receipts}
+    rekey_linker(run)
+    run(source, "keys", "rekey", "--kind", "replacement", "--complete")
+    Rotation(run, source).destroy()
+    run(source, "keys", "rekey", *held, "--column", "cpr", "--complete")
+    assert not receipts & {path.name for path in tmp_path.iterdir()}, "nobody asks about them any more"
