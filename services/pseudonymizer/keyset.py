@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -29,11 +29,12 @@ class KeyName:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Key:
-    """A key version. `scalar` is 32 bytes, secret."""
+    """A key version. `scalar` is 32 bytes, secret; `leaked` says that it was ever marked compromised."""
 
     name: KeyName
     state: KeyState
     scalar: bytes
+    leaked: bool = False
 
     def __repr__(self) -> str:
         return f"Key({self.name.domain}, {self.name.kind}, {self.name.version}, {self.state})"
@@ -45,10 +46,11 @@ class Key:
 class Keyset:
     """The keys of the declared domains."""
 
-    def __init__(self, keys: Iterable[Key], generation: int = 0) -> None:
+    def __init__(self, keys: Collection[Key], generation: int = 0) -> None:
         """Hold `keys`, whose versions are unique in their line, as the store was at `generation`."""
         self.generation = generation
         self._states: dict[KeyName, KeyState] = {}
+        self._leaked = {key.name for key in keys if key.leaked}
         self._keys: dict[KeyName, Key] = {}
         for key in keys:
             self._states[key.name] = key.state
@@ -96,7 +98,8 @@ class Keyset:
         if state is None:
             raise PreconditionError("there is no such key version", "KEY_VERSION_UNKNOWN")
         permit = USES[use].get(state)
-        if permit is None or (permit is Permit.STREAM_BEGUN and wanted not in begun):
+        may_end = wanted in begun and wanted not in self._leaked
+        if permit is None or (permit is Permit.STREAM_BEGUN and not may_end):
             advice = "only a retiring one is rekeyed" if use is Use.REKEY_FROM else "use the primary version"
             message = f"this key version is {state}; {advice}"
             raise PreconditionError(message, "KEY_VERSION_INACTIVE", metadata={"state": state})

@@ -118,7 +118,10 @@ class Permit(StrEnum):
 
     ALWAYS = "yes"
     BY_VERSION = "only when asked for by its version"
-    STREAM_BEGUN = "only within a call that was answered under it while it was active"
+    STREAM_BEGUN = (
+        "only within a call that was answered under it while it was active, until 24 hours after the call began, and "
+        "not if it was ever compromised"
+    )
 
 
 USES: Final[Mapping[Use, Mapping[KeyState, Permit]]] = MappingProxyType(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,14 +13,17 @@ import pytest
 from sqlalchemy import Engine, text
 
 from kinlink import ristretto255
+from kinlink.pseudonymizer.v1 import pseudonymisation_service_pb2 as pseudonymisation_pb
 from kinlink.pseudonyms import Kind, Suite
+from kinlink.types.v1.types_pb2 import KeyRef
 from pseudonymizer import doors as doors_module
+from pseudonymizer.grpc_api import LONGEST_BEGUN_S, PseudonymisationApi
 from pseudonymizer.inventory import KeyInventory
 from pseudonymizer.keyset import KeyName
 from pseudonymizer.lifecycle import KeyState, Transition
 from pseudonymizer.rotations import Statement
 from servicekit.errors import DeniedError, InvalidError, PreconditionError, ServiceError, UnavailableError
-from servicekit.identity import Caller
+from servicekit.identity import CURRENT, Call, Caller
 from tests.unit import key_fixtures as given
 from tests.unit.key_fixtures import (
     DOMAIN,
@@ -124,9 +128,27 @@ def test_a_call_begun_before_activation_ends_under_its_version_and_no_new_one_do
         assert replica.evaluate(FIRST, begun) == old
         assert _reason(replica.evaluate, FIRST, {SECOND}) == "KEY_VERSION_INACTIVE"
         assert _reason(replica.evaluate, FIRST) == "KEY_VERSION_INACTIVE"
-    given.apply(one.keys, Transition.COMPROMISE, FIRST)
-    for replica in (one, two):
-        assert _reason(replica.evaluate, FIRST, begun) == "KEY_VERSION_INACTIVE"
+    for step in (Transition.COMPROMISE, Transition.SALVAGE):
+        given.apply(one.keys, step, FIRST)
+        for replica in (one, two):
+            assert _reason(replica.evaluate, FIRST, begun) == "KEY_VERSION_INACTIVE", "a thief's too may be open"
+    assert one.rekey(FIRST) == two.rekey(FIRST), "salvaged to be rekeyed from"
+
+
+def test_a_call_does_not_go_on_under_its_version_for_ever(one: Replica) -> None:
+    now = 0.0
+    key = KeyRef(domain=DOMAIN, kind=Kind.CPR.wire, version=1)
+    request = pseudonymisation_pb.EvaluateRequest(key=key, suite=Suite.SYNTHETIC.wire, elements=ELEMENTS)
+    api = PseudonymisationApi(one.doors, lambda: now)
+    token = CURRENT.set(Call("Evaluate", "", caller=SOURCE))
+    answers = api.Evaluate(itertools.repeat(request), None)  # type: ignore[arg-type]
+    first = next(answers)
+    given.rotate(one.keys, FIRST)
+    now += LONGEST_BEGUN_S
+    assert next(answers).elements == first.elements
+    now += 1
+    assert _reason(lambda: next(answers)) == "KEY_VERSION_INACTIVE"
+    CURRENT.reset(token)
 
 
 @pytest.mark.parametrize(

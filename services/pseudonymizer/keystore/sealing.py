@@ -60,7 +60,7 @@ class Sealer:
             raise KeyStoreError(f"the sealed key of {what} was changed; restore a backup") from error
         if not hmac.compare_digest(ristretto255.multiply_base(scalar), bytes(row["check_value"])):
             raise KeyStoreError(f"the key of {what} is not the one its check value names; restore a backup")
-        return Key(name, KeyState(row["state"]), scalar)
+        return Key(name, KeyState(row["state"]), scalar, leaked=row["compromised_at"] is not None)
 
     def new_head(self) -> dict[str, Any]:
         """Return a head row for a store that holds nothing yet, with a key for its manifests."""
