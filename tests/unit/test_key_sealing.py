@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select, text
 
+from kinlink.change_document import Signer, SignerRole
 from kinlink.pseudonyms import Kind
 from pseudonymizer.keyset import KeyName
 from pseudonymizer.keystore import tables
@@ -22,6 +23,7 @@ from pseudonymizer.policy import Policy
 from servicekit.audit import AuditLog
 from servicekit.errors import UnavailableError
 from tests.unit import key_fixtures as given
+from tests.unit.keystore_place import change_people
 
 _SOURCE = "source/prisme"
 _POLICY = Policy.model_validate(
@@ -81,13 +83,8 @@ _CHANGES = [
 
 @pytest.mark.parametrize("change", _CHANGES)
 def test_a_store_that_was_changed_does_not_open(engine: Engine, store: KeyStore, change: str) -> None:
-    with store.change() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO signers (public_key, name, role, change_id, enrolled_at) "
-                "VALUES (zeroblob(32), 'reviewer/revision', 'reviewer', '', '2026-01-01T00:00:00+00:00')"
-            )
-        )
+    reviewer = Signer("reviewer/revision", SignerRole.REVIEWER, bytes(32))
+    change_people(store, lambda people: people.with_enrolled(reviewer, "", datetime.now(UTC)))
     given.keystore(engine, _POLICY)  # opens as it is
     with engine.begin() as connection:
         assert connection.execute(text(change)).rowcount
