@@ -10,7 +10,7 @@ BIN := .venv/bin
 PY := PYTHONPATH=services:. $(BIN)/python
 SOURCES := services tests bench examples tools
 
-.PHONY: help demo services test test-slow check fix proto docs bench-evaluate bench-families bench-audit bench-rekey clean
+.PHONY: help demo services test test-slow check fix proto docs bench-evaluate bench-families bench-audit bench-rekey bench-release clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -58,6 +58,9 @@ bench-rekey: .venv/ready ## 700,000 stored pseudonyms to the next key version, a
 
 bench-audit: .venv/ready ## Evaluate with the audit log against without it (growth to ten million: python -m bench.audit_growth).
 	@$(PY) -m bench.audit
+
+bench-release: .venv/ready ## Hide and prove a table of 1,144 cells, and one of 10,000.
+	@$(PY) -m bench.release
 
 clean: ## Remove what the targets above made.
 	rm -rf .venv .tools .demo demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,8 +1,8 @@
 """Checks a pattern's certificate from the system, the needs and the witnesses alone; it shares no code with the search.
 
 A witness counts if it is a table that fits all that an attacker knows: every equation holds, shown cells do not
-move, and no cell goes below 0 that cannot. A demand is certified if a witness that counts, and leaves unmoved what the
-attacker knows, takes the cell as far as it must go.
+move, no cell goes below 0 that cannot, and counts are whole. A demand is certified if a witness that counts, and leaves
+unmoved what the attacker knows, takes the cell as far as it must go.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def _fits(system: LinkedSystem, needs: Needs, hidden: Flags, witness: Numbers) -
     unit = np.where(
         system.counted, 1.0, max(float(np.min(needs.up[needs.primary & ~system.counted], initial=wide)), 1.0)
     )
+    if np.any(witness[system.counted] % 1):
+        return False
     if np.any(witness[~hidden]) or np.any((witness + system.values < -_TOLERANCE * unit) & system.nonnegative):
         return False
     sums = np.abs(system.equations) @ np.maximum(np.abs(witness), unit)

@@ -5,7 +5,8 @@ cell is shown or known, and y ≥ -value where a cell cannot be below 0.
 
 1. One thread, an iteration limit and no clock: the same program has the same answer in every run.
 2. An answer that is not optimal is tried once more from a cold start, and then is no answer.
-3. Differences are in units of `scales`, so that tolerances mean the same for counts and amounts.
+3. Counts are whole numbers, and everybody knows it: an answer with parts of counts says nothing of counts.
+4. Differences are in units of `scales`, so that tolerances mean the same for counts and amounts.
 """
 
 from __future__ import annotations
@@ -88,22 +89,37 @@ class Attack:
         self._place = np.full(len(system), -1)
         self._place[self._cells] = np.arange(len(self._cells))
         self._scales = scales(system, needs)[self._cells]
+        self._counted = system.counted
         self._values = np.abs(system.values[self._cells]) / self._scales
         far = reach(system, needs)[self._cells]
         self._lower = np.where(system.nonnegative[self._cells], -system.values[self._cells] / self._scales, -far)
         self._upper = far
         self._program = _Program(system.equations[:, self._cells], self._lower, self._upper)
+        self._shown: set[int] = set()
         self.solved = 0
 
-    def fix(self, cells: Integers) -> None:
-        """Let the attacker know these cells from now on; cells that are shown are known anyway."""
-        for column in self._columns(cells):
-            self._program.bound(column, 0.0, 0.0)
+    def show(self, cell: int) -> None:
+        """Show a cell of the pattern after all."""
+        self._shown.add(cell)
+        self.know(np.array([cell]))
 
-    def free(self, cells: Integers) -> None:
-        """Let the attacker not know these cells any more."""
-        for column in self._columns(cells):
-            self._program.bound(column, self._lower[column], self._upper[column])
+    def hide(self, cell: int) -> None:
+        """Hide it again."""
+        self._shown.discard(cell)
+        self.forget(np.array([cell]))
+
+    def know(self, cells: Integers) -> None:
+        """Let the attacker know these cells."""
+        for column in self._place[cells]:
+            if column >= 0:
+                self._program.bound(int(column), 0.0, 0.0)
+
+    def forget(self, cells: Integers) -> None:
+        """Let the attacker not know these cells, unless they are shown."""
+        for cell in cells.tolist():
+            column = int(self._place[cell])
+            if column >= 0 and cell not in self._shown:
+                self._program.bound(column, self._lower[column], self._upper[column])
 
     def extreme(self, cell: int, side: int) -> Numbers | NoAnswer:
         """Return the difference that takes the cell as far up or down as it goes."""
@@ -118,9 +134,6 @@ class Attack:
         costs[places] = -signs / (0.01 + self._values[places])
         return self._difference(costs)
 
-    def _columns(self, cells: Integers) -> list[int]:
-        return [int(place) for place in self._place[cells] if place >= 0]
-
     def _difference(self, costs: Numbers) -> Numbers | NoAnswer:
         self.solved += 1
         answer = self._program.solve(costs)
@@ -128,7 +141,15 @@ class Attack:
             return answer
         result = np.zeros(self._size)
         result[self._cells] = np.where(np.abs(answer) > _NOISE, answer, 0.0) * self._scales
-        return result
+        return _whole(result, self._counted)
+
+
+def _whole(difference: Numbers, counted: Flags) -> Numbers:
+    """Return the difference with whole counts; without any where they are not whole, as no equation mixes measures."""
+    whole = np.rint(difference)
+    if np.any(np.abs(difference - whole)[counted] > _NOISE):
+        whole = np.zeros_like(difference)
+    return np.where(counted, whole, difference)
 
 
 def reach(system: LinkedSystem, needs: Needs) -> Numbers:
@@ -165,4 +186,5 @@ def route(
     moved = answer[:count] - answer[count:]
     result = np.zeros(len(system))
     result[cells] = np.where(np.abs(moved) > _NOISE, moved, 0.0) * unit
-    return result
+    result = _whole(result, system.counted)
+    return result if result[cell] else NoAnswer.UNFINISHED

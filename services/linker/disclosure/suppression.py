@@ -150,7 +150,7 @@ class _Search:
         attack = Attack(self._system, self._needs, self._hidden)
         lost = []
         for number, attacker in enumerate(self._attackers):
-            attack.fix(attacker.known)
+            attack.know(attacker.known)
             self._warm_up(attack, number)
             mine = np.zeros_like(self._witnesses.required)
             mine[number] = True
@@ -159,7 +159,7 @@ class _Search:
                 if not self._witnesses.is_met(demand) and not self._tried(attack, demand):
                     lost.append(demand)
                 self._progress(f"attack by {attacker.name}", done + 1, len(demands))
-            attack.free(attacker.known)
+            attack.forget(attacker.known)
         self._programs += attack.solved
         return sorted(lost, key=lambda demand: (-self._witnesses.distance(demand), demand))
 
@@ -239,16 +239,16 @@ class _Search:
         self._programs += attack.solved
 
     def _try_without(self, attack: Attack, cell: int, leaning: Sequence[Demand]) -> None:
-        this, before = np.array([cell]), len(self._witnesses)
-        attack.fix(this)
+        before = len(self._witnesses)
+        attack.show(cell)
         for demand in leaning:
             if not self._witnesses.is_met_since(demand, before):
                 known = self._attackers[demand.attacker].known
-                attack.fix(known)
+                attack.know(known)
                 met = self._tried(attack, demand)
-                attack.free(known)
+                attack.forget(known)
                 if not met:
-                    attack.free(this)
+                    attack.hide(cell)
                     return
         moving = np.zeros(len(self._system), bool)
         moving[cell] = True
