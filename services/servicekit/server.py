@@ -7,9 +7,9 @@
 3. SIGTERM and SIGINT: health turns NOT_SERVING, new calls are refused, calls
    under way get `drain_s`.
 4. While the audit log cannot be written nothing but health is answered, and
-   that is NOT_SERVING with the cause in its trailing metadata (`kinlink-cause`);
-   it turns back once an entry that says so was written. Health of
-   `ANCHORS` says whether the log's second places take its checkpoints.
+   that is NOT_SERVING; those who run or review the service get the cause in its
+   trailing metadata (`kinlink-cause`). It turns back once an entry that says so
+   was written. Health of `ANCHORS` says whether the log's second places take its checkpoints.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ from servicekit.access import AccessTable
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.certificates import Authenticator, DenyList
 from servicekit.errors import UnavailableError
+from servicekit.identity import CURRENT, Role
 from servicekit.interceptors import Layers
 from servicekit.settings import ServerSettings
 
 _log = structlog.get_logger(__name__)
 _AUDIT_RETRY_S = 1.0
 ANCHORS = "kinlink.audit.anchors"
+_TOLD_THE_CAUSE = frozenset((Role.OPERATOR, Role.DPO, Role.CUSTODIAN, Role.REVIEWER, Role.SERVICE))
 
 
 class ServerError(Exception):
@@ -228,14 +230,16 @@ def _credentials(settings: ServerSettings) -> grpc.ServerCredentials:
 
 
 class _Servicer(health.HealthServicer):  # type: ignore[misc]  # untyped
-    """Answers a check with the cause beside it."""
+    """Answers a check, and whoever runs or reviews the service with the cause beside it: that names places and keys."""
 
     def __init__(self, cause: Callable[[], str]) -> None:
         super().__init__()
         self._cause = cause
 
     def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - gRPC's
-        if cause := self._cause():
+        call = CURRENT.get(None)
+        role = call.caller.role if call and call.caller else None  # none: a probe without TLS
+        if role in _TOLD_THE_CAUSE and (cause := self._cause()):
             context.set_trailing_metadata((("kinlink-cause", cause.encode("ascii", "replace").decode()),))
         return super().Check(request, context)
 

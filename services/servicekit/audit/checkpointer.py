@@ -120,7 +120,8 @@ class Checkpointer:
         try:
             place.send(signed)
         except AnchorConflictError as error:
-            self._log.fail_for_good(f"the log has another history than its anchor: {error}")
+            told = "the log has another history than its anchor"
+            self._log.fail_for_good(f"{told}: {error}", told)
             return
         except (AnchorError, WitnessError) as error:
             _log.warning("a checkpoint was not taken", place=place.uri, size=size, cause=str(error))

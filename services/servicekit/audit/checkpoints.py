@@ -129,7 +129,7 @@ class Checkpoints:
                     row = {"size": checkpoint.size, "signed_at": datetime.now(UTC).isoformat(), "note": signed}
                     connection.execute(insert(tables.checkpoints), row)
         except _ChangedError as error:
-            self._log.fail_for_good(str(error))
+            self._log.fail_for_good(str(error), self._without_places(str(error)))
             self._log.check()
             raise
         self._last = checkpoint
@@ -176,6 +176,11 @@ class Checkpoints:
                     raise _ChangedError(f"{anchor.uri}: {newest[0]} holds another checkpoint than its name says")
                 found.append((f"the checkpoint in {anchor.uri}", checkpoint))
         return found
+
+    def _without_places(self, text: str) -> str:
+        for anchor in self.anchors:
+            text = text.replace(anchor.uri, "an anchor")
+        return text
 
     def _open(self, signed: str) -> Checkpoint:
         try:

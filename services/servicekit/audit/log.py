@@ -65,10 +65,13 @@ class AuditLog:
         self.on_failure()
         return cause
 
-    def fail_for_good(self, cause: str) -> None:
-        """Take no more entries: the log is not what it was. Until the service is started again."""
+    def fail_for_good(self, cause: str, told: str = "") -> None:
+        """Take no more entries: the log is not what it was. Until the service is started again.
+
+        `told`: what callers are told, where the cause names places that are not theirs to know.
+        """
         _log.error("the audit log is not to be trusted", cause=cause)
-        self._broken = cause
+        self._broken = told or cause
         self.on_failure()
 
     def set_anchored(self, well: bool) -> None:

@@ -38,8 +38,8 @@ def stub(service: LogService) -> Iterator[AuditServiceStub]:
         yield AuditServiceStub(channel)
 
 
-def health(service: LogService, name: str = "") -> tuple[str, dict[str, Any]]:
-    with open_channel(service.address, identity(service.certificates, "operator-drift")) as channel:
+def health(service: LogService, name: str = "", party: str = "operator-drift") -> tuple[str, dict[str, Any]]:
+    with open_channel(service.address, identity(service.certificates, party)) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         answer, call = check.with_call(health_pb2.HealthCheckRequest(service=name))
         return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status), dict(call.trailing_metadata())
@@ -189,6 +189,9 @@ def test_service_whose_database_was_put_back_answers_nothing_but_health(tmp_path
         status, metadata = health(service)
         assert status == "NOT_SERVING"
         assert "rolled back" in metadata["kinlink-cause"]
+        for told in (str(caught.value), metadata["kinlink-cause"]):
+            assert str(far) not in told, "where the anchors lie is for the service's own log"
+        assert "kinlink-cause" not in health(service, party="consumer-analyse")[1]
         with pytest.raises(UnavailableError):
             service.append(1)
     with (
