@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -13,13 +15,15 @@ from typing import Any
 import grpc
 import polars as pl
 
-from examples.stack import PURPOSE, Stack
+from examples.log_control import DPO
+from examples.rotation import Run
+from examples.stack import PEOPLE, PURPOSE, SERVICES, Stack
 from kinlink import ristretto255
 from kinlink.pseudonymizer.v1 import pseudonymisation_service_pb2 as pb
 from kinlink.pseudonymizer.v1.pseudonymisation_service_pb2_grpc import PseudonymisationServiceStub
 from kinlink.pseudonyms import Kind, Suite
 from kinlink.types.v1.types_pb2 import KIND_CPR, SUITE_KINLINK_SYNTHETIC_V1, KeyRef
-from tests.privacy.parties import CONVERT, EVALUATE, PLAIN, REKEY, dial, refused
+from tests.privacy.parties import CONVERT, EVALUATE, PLAIN, REKEY, audited, dial, refused
 from tests.privacy.recording import Recorded
 
 SOURCE = "kultur"
@@ -31,11 +35,11 @@ NUMBERS = [f"6102{year:02}4{serial:03}" for year in range(60, 70) for serial in 
 # What holders have
 
 
-def held_by_source(stack: Stack, folder: Path) -> Path:
+def held_by_source(run: Run, folder: Path) -> Path:
     """Return a file in which the source keeps pseudonyms of its own."""
     plain, held = folder / "numbers.csv", folder / "held.csv"
     plain.write_text("cpr;n\n" + "".join(f"{number};{n}\n" for n, number in enumerate(NUMBERS)), encoding="utf-8")
-    stack.run(f"source/{SOURCE}", "pseudonymise", plain, "--column", "cpr", "--out", held)
+    run(f"source/{SOURCE}", "pseudonymise", plain, "--column", "cpr", "--out", held)
     plain.unlink()
     return held
 
@@ -150,6 +154,49 @@ def refusals(stack: Stack) -> dict[str, tuple[str, str]]:
         with dial(stack, "pseudonymizer", party) as channel:
             error = refused(channel, rpc, message)
         found[what] = (error.reason, "destroyed" if "destroyed" in str(error) else str(error))
+    return found
+
+
+def refused_at_all(stack: Stack) -> set[str]:
+    """Return the reasons of whatever either service has refused or failed, by its log: clients try some of it again."""
+    entries = [entry for service in SERVICES for entry in audited(stack, service)]
+    assert len(entries) > 100
+    return {entry["reason"] for entry in entries if entry["outcome"] != "ok"}
+
+
+# What is told of it
+
+
+def reported(run: Run, folder: Path) -> dict[str, Any]:
+    """Return the data-protection officer's report of this month, with what is kept in `folder`/kept."""
+    page, out = folder / "report.html", folder / "report.json"
+    month, kept = f"{datetime.now(UTC):%Y-%m}", folder / "kept"
+    run(DPO, "dpo", "report", "--month", month, "--kept", kept, "-o", page, "--json", out)
+    found: dict[str, Any] = json.loads(out.read_text("utf-8"))
+    return found
+
+
+def not_shown(report: dict[str, Any], lines: Sequence[str]) -> list[str]:
+    """Say what a report does not show of rotations that are finished."""
+    states = {(key["domain"], key["kind"], key["version"]): key for key in report["key_versions"]}
+    changes = {change["change_id"]: change for change in report["changes"]}
+    found = []
+    for line in lines:
+        old = states.get((line, "cpr", 1), {})
+        if old.get("state") != "destroyed" or not old.get("backups_until"):
+            found.append(f"{line}: the old key is {old.get('state')}, in backups until {old.get('backups_until')}")
+        rotation = next((row for row in report["rotations"] if row["old"] == f"{line} cpr v1"), None)
+        if rotation is None:
+            found.append(f"{line}: no rotation")
+            continue
+        if not all(holder["attested_at"] and holder["held"] == holder["converted"] for holder in rotation["holders"]):
+            found.append(f"{line}: holders {rotation['holders']}")
+        if not any(holder["sample_size"] for holder in rotation["holders"]):
+            found.append(f"{line}: no sample")
+        taken = [changes[change_id] for change_id in rotation["changes"]]
+        signed = [(c["action"], [one["signer"] for one in (c["proposal"], *c["approvals"])]) for c in taken]
+        if signed != [(action, list(PEOPLE)) for action in ("activate", "destroy")]:
+            found.append(f"{line}: signed {signed}")
     return found
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from examples.deliveries import DELIVERIES, Delivery
+from examples.deliveries import DELIVERIES
 from examples.log_control import control, keep
-from examples.rotation import OPERATOR, Rotation, rekey_linker, rekey_source
-from examples.stack import Stack
+from examples.rotation import OPERATOR, Rotation, Run, rekey_linker, rekey_source
+from examples.stack import SERVICES, Stack
 from tests.acceptance.figures import differences, figures
 from tests.acceptance.reader import Reader
 from tests.acceptance.rotated import (
@@ -30,11 +29,15 @@ from tests.acceptance.rotated import (
     held_by_source,
     held_under,
     not_as_agreed,
+    not_shown,
     refusals,
+    refused_at_all,
+    reported,
     sealed,
     send_a_number,
 )
 from tests.acceptance.traffic import Traffic, evaluated
+from tests.in_process import InProcess
 from tests.privacy.parties import PLAIN, dial
 from tests.privacy.recording import Recorded, recording
 
@@ -45,13 +48,13 @@ def test_rotation_while_work_goes_on(inhabited: Path, tmp_path: Path) -> None:
     """Everything linked; the keys of a source and of the linkage are replaced and destroyed under traffic."""
     extracts, pseudonymizer = inhabited / "extracts", tmp_path / "stack/pseudonymizer"
     with recorded(tmp_path / "stack") as given:
-        stack = given.stack
-        sent = deliver_all(stack, extracts, tmp_path)
-        stack.run(OPERATOR, *LINK)
-        held = held_by_source(stack, tmp_path)
+        stack, quickly = given.stack, InProcess(given.stack)
+        sent = deliver_all(quickly, extracts, tmp_path)
+        quickly(OPERATOR, *LINK)
+        held = held_by_source(quickly, tmp_path)
         sent[f"source/{SOURCE}"] += len(NUMBERS)
         before, active = figures(stack), sealed(pseudonymizer)
-        keep(stack.run, tmp_path / "kept")
+        keep(quickly, tmp_path / "kept")
         assert found_in(pseudonymizer, active) == set(active)  # the control of what is looked for below
 
         reader, traffic = Reader(stack), Traffic(stack, extracts, tmp_path, (SOURCE, "dubu"))
@@ -78,14 +81,19 @@ def test_rotation_while_work_goes_on(inhabited: Path, tmp_path: Path) -> None:
         assert (traffic.wrong, reader.wrong, reader.away) == ([], [], 0)
         assert traffic.rounds > 0
         assert reader.answers > 10
+        assert refused_at_all(stack) <= {"KEY_VERSION_CLOSED"}  # what was evaluated before is delivered anew by itself
 
-        linked = stack.run(OPERATOR, *LINK).stdout
+        linked = quickly(OPERATOR, *LINK).stdout
         after = figures(stack)
         assert linked.count("unchanged") == len(before.released)
         assert differences(before, after) == []
         assert everyone_has_another_pseudonym(before.pseudonyms, after.pseudonyms)
         assert set(refusals(stack).values()) == {("KEY_VERSION_INACTIVE", "destroyed")}
-        assert "nothing was found" in control(stack.run, tmp_path / "kept")
+        assert "KEY_VERSION_INACTIVE" in refused_at_all(stack)
+        assert control(quickly, tmp_path / "kept").count("nothing was found") == len(SERVICES)
+        report = reported(quickly, tmp_path)
+        assert not_shown(report, LINES) == []
+        assert not_shown(report, ["source/elev"]) != []
         assert held_under(held) == 2
         sent[f"source/{SOURCE}"] += 3  # the call that was begun, and the one that was refused
         assert not_as_agreed(given, sent, inhabited) == []
@@ -94,23 +102,18 @@ def test_rotation_while_work_goes_on(inhabited: Path, tmp_path: Path) -> None:
         send_a_number(stack)
         assert {"1 calls of the plain door", f"{PLAIN}: a number"} <= set(not_as_agreed(given, sent, inhabited))
         [delivery_id] = accepted(stack, "elev")
-        stack.run("source/elev", "deliveries", "withdraw", delivery_id)
+        quickly("source/elev", "deliveries", "withdraw", delivery_id)
         assert "exact services" in differences(before, figures(stack))
     assert found_in(pseudonymizer, active) | found_in(pseudonymizer, retiring) == set()
     assert emptied(pseudonymizer) == set(active) == set(retiring)
 
 
-def deliver_all(stack: Stack, extracts: Path, folder: Path) -> Counter[str]:
-    """Deliver every extract, two at a time; return the elements that were evaluated, by source."""
-
-    def deliver(delivery: Delivery) -> tuple[str, int]:
-        party = f"source/{delivery.source}"
-        return party, evaluated(stack.run(party, *delivery.arguments(extracts, folder)).stdout)
-
+def deliver_all(run: Run, extracts: Path, folder: Path) -> Counter[str]:
+    """Deliver every extract; return the elements that were evaluated, by source."""
     sent: Counter[str] = Counter()
-    with ThreadPoolExecutor(2) as pool:
-        for party, elements in [deliver(DELIVERIES[0]), *pool.map(deliver, DELIVERIES[1:])]:  # the catalogue first
-            sent[party] += elements
+    for delivery in DELIVERIES:
+        party = f"source/{delivery.source}"
+        sent[party] += evaluated(run(party, *delivery.arguments(extracts, folder)).stdout)
     return sent
 
 

@@ -50,7 +50,7 @@ def test_rotation_goes_on_after_a_kill_in_every_phase(battered: Battered, inhabi
     for delivery in DELIVERIES:
         battered.run(f"source/{delivery.source}", *delivery.arguments(inhabited / "extracts", tmp_path))
     battered.run(OPERATOR, *LINK)
-    held = held_by_source(stack, tmp_path)
+    held = held_by_source(stack.run, tmp_path)
     before, active = figures(stack), sealed(pseudonymizer)
     keep(stack.run, tmp_path / "kept")
     reader = Reader(stack)
