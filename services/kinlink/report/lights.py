@@ -303,7 +303,9 @@ def _denials(denials: Sequence[Denial]) -> Light:
             f"{number(ask, 'en')} of {number(total, 'en')} refused or failed calls want an explanation.",
         )
         return Light("denials", Status.LOOK, title, text)
-    text = Words(f"{number(total, 'da')}, alle af almindelige årsager.", f"{number(total, 'en')}, all ordinary.")
+    text = Words("Ingen.", "None.")
+    if total:
+        text = Words(f"{number(total, 'da')}, alle af almindelige årsager.", f"{number(total, 'en')}, all ordinary.")
     return Light("denials", Status.OK, title, text)
 
 

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,13 @@ def render(document: Mapping[str, Any]) -> str:
     return environment.get_template("page.html.j2").render(bodies=bodies, style=style, month=month)
 
 
+def _key(name: str, word: Callable[[str, str], str]) -> str:
+    """Return a key version's name, "source/prisme cpr v1", with its kind in words."""
+    domain, _, rest = name.partition(" ")
+    kind, _, version = rest.partition(" ")
+    return f"{domain} {word('kind', kind)} {version}".rstrip()
+
+
 def _body(environment: Environment, document: Mapping[str, Any], language: str) -> str:
     place = words.LANGUAGES.index(language)
 
@@ -53,6 +60,8 @@ def _body(environment: Environment, document: Mapping[str, Any], language: str) 
         t=t,
         word=word,
         n=partial(words.number, language=language),
+        key=lambda name: _key(name, word),
+        release=partial(words.release, language=language),
         day=partial(words.day, language=language),
         at=partial(words.instant, language=language),
         month=words.month_name(document["month"], language),

@@ -57,9 +57,10 @@ def age_charts(keys: Sequence[Row]) -> list[AgeChart]:
         )
         for key in active
     ]
+    a_chart = -(-len(bars) // -(-len(bars) // ROWS_A_CHART))  # as many in each as can be, the last one fewer
     return [
-        AgeChart(bars[start : start + ROWS_A_CHART], common, common and 100 * common / scale)
-        for start in range(0, len(bars), ROWS_A_CHART)
+        AgeChart(bars[start : start + a_chart], common, common and 100 * common / scale)
+        for start in range(0, len(bars), a_chart)
     ]
 
 

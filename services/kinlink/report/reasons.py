@@ -128,7 +128,15 @@ MEANINGS: dict[str, Meaning] = {
         ("CHECKPOINT_STALE", "LOG_KEY_UNKNOWN", "LOG_UNKNOWN", "NOTE_INVALID", "WITNESS_BUSY"), _WITNESSING
     ),
     **dict.fromkeys(
-        ("ALREADY_APPROVED", "APPROVALS_MISSING", "OWN_PROPOSAL", "REASON_IDENTIFIER", "TOO_FEW_SIGNERS"), _SIGNING
+        (
+            "ALREADY_APPROVED",
+            "APPROVALS_MISSING",
+            "OWN_PROPOSAL",
+            "REASON_IDENTIFIER",
+            "TOO_FEW_SIGNERS",
+            "TOO_MANY_CHANGES",
+        ),
+        _SIGNING,
     ),
     **dict.fromkeys(("IDENTITY_MISSING", "IDENTITY_MALFORMED", "ROLE_UNKNOWN", "TRUST_DOMAIN_UNKNOWN"), _IDENTITY),
     **dict.fromkeys(

@@ -7,6 +7,7 @@ import re
 from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ import pytest
 from kinlink.report.figures import figures
 from kinlink.report.month import Month
 from kinlink.report.page import render
+from kinlink.report.plots import age_charts
 from kinlink.report.redact import LEFT_OUT
+from kinlink.report.vocabulary import VOCABULARY
+from kinlink.report.words import release
 from tests.unit.report.month import MADE_AT, material
 
 OCTOBER = Month.parse("2026-10")
@@ -165,3 +169,29 @@ def test_status_is_said_in_words() -> None:
     html, _ = page(material())
     for words in ("I orden", "Se på det", "Handl", "Ikke kontrolleret", "In order", "Look at it", "Act", "Not checked"):
         assert f'<p class="status">{words}</p>' in html
+
+
+def test_every_call_and_event_of_the_log_is_said_in_words() -> None:
+    protos = (Path(__file__).resolve().parents[3] / "proto").rglob("*.proto")
+    calls = {name for path in protos for name in re.findall(r"^\s*rpc (\w+)\(", path.read_text("utf-8"), re.MULTILINE)}
+    events = {f"key.{name}" for name in ("create", "activate", "retire", "destroy", "compromise", "salvage", "attest")}
+    assert "GetTable" in calls
+    assert (calls | events) - set(VOCABULARY["call"]) == set()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "danish"),
+    [
+        ("released as registered", "udgivet som registreret"),
+        ("released, coarsened: department as total only", "udgivet, grupperet: department kun i alt"),
+        ("released, coarsened: n as ≤10, 11; m as a, b", "udgivet, grupperet: n som ≤10, 11; m som a, b"),
+        ("refused: another word", "refused: another word"),
+    ],
+)
+def test_a_release_is_said_in_both_languages(outcome: str, danish: str) -> None:
+    assert (release(outcome, "da"), release(outcome, "en")) == (danish, outcome)
+
+
+def test_charts_of_ages_are_of_one_size() -> None:
+    keys = [{"state": "active", "name": f"d cpr v{n}", "age_days": n, "limit_days": 730} for n in range(25)]
+    assert [len(chart.bars) for chart in age_charts(keys)] == [9, 9, 7]
