@@ -14,7 +14,8 @@ DENIED: Final = "the service may not write to it"
 AWAY: Final = "the database is away"
 FAULTY: Final = "reading or writing the disk fails"
 
-_SQLITE: Final = {
+_SQLITE: Final = {  # by the extended code, or the primary one
+    sqlite3.SQLITE_IOERR_SHMSIZE: FULL,
     sqlite3.SQLITE_READONLY: READ_ONLY,
     sqlite3.SQLITE_FULL: FULL,
     sqlite3.SQLITE_BUSY: LOCKED,
@@ -40,8 +41,8 @@ def cause_of(error: SQLAlchemyError) -> str:
     """Return the cause in words; the type of the error where it is none of the known."""
     driver = getattr(error, "orig", None)
     if isinstance(driver, sqlite3.Error):
-        code = getattr(driver, "sqlite_errorcode", 0) & 0xFF  # the rest says where, not what
-        return _SQLITE.get(code, type(driver).__name__)
+        code = getattr(driver, "sqlite_errorcode", 0)
+        return _SQLITE.get(code) or _SQLITE.get(code & 0xFF) or type(driver).__name__
     state = getattr(driver, "sqlstate", None)
     if state is None:
         return AWAY if type(driver or error).__name__ == "OperationalError" else type(driver or error).__name__
