@@ -1,0 +1,189 @@
+"""Units of the suppression engine: classifications, linking, needs, the attacker's program, and refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from linker.disclosure.attackers import Attacker, lone_contributors, outsider
+from linker.disclosure.classification import Classification, ClassificationError
+from linker.disclosure.elimination import eliminate
+from linker.disclosure.linking import CrossTable, link
+from linker.disclosure.needs import down, needs
+from linker.disclosure.programs import DOWN, UP, Attack, NoAnswer
+from linker.disclosure.suppression import protect, prove
+from linker.disclosure.system import LinkedSystem, NotAdditiveError, joined
+from tests.disclosure import NO_RULE, cells_of, contributions, flags, flat
+
+A, B = ("a1", "a2", "a3"), ("b1", "b2")
+TABLE = CrossTable("ab", (flat("a", A), flat("b", B)))
+FEW = replace(NO_RULE, threshold=2, interval_minimum=10)
+
+
+def grid(amounts: dict[tuple[str, str], list[int]]) -> LinkedSystem:
+    """Return the system of TABLE; each amount is one contributor's."""
+    people = iter(range(1000))
+    facts = [(*place, next(people), each) for place, several in amounts.items() for each in several]
+    return link([TABLE], contributions(facts, ("a", "b")))
+
+
+FULL = {(a, b): [40, 50, 60] for a in A for b in B}
+
+
+@pytest.mark.parametrize("sums", [{"a1": A}, {"x": ("a9",)}, {"x": ()}])
+def test_classification_is_refused_when_a_sum_is_no_sum_of_leaves(sums: dict[str, tuple[str, ...]]) -> None:
+    with pytest.raises(ClassificationError):
+        Classification("a", A, sums)
+
+
+def test_link_makes_equal_regions_of_different_tables_one_cell() -> None:
+    total = CrossTable("a", (flat("a", A),))
+    facts = [(a, b, i, 10) for i, (a, b) in enumerate((a, b) for a in A for b in B)]
+    system = link([TABLE, total], contributions(facts, ("a", "b")))
+    crossed, single = cells_of(system, TABLE), cells_of(system, total)
+    assert {single[a,] for a in A} == {crossed[a, "Total"] for a in A}
+    assert len(system) == len(crossed)
+    assert system.shown.all()
+
+
+def test_link_keeps_atoms_that_no_table_shows_where_tables_cross() -> None:
+    tables = [CrossTable("a", (flat("a", A),)), CrossTable("b", (flat("b", B),))]
+    facts = [(a, b, i, 10 + i) for i, (a, b) in enumerate((a, b) for a in A for b in B)]
+    system = link(tables, contributions(facts, ("a", "b")))
+    assert int((~system.shown).sum()) == len(facts)
+    assert sorted(system.values[~system.shown]) == [10, 11, 12, 13, 14, 15]
+
+
+def test_link_counts_a_contributor_once_with_its_net_amount() -> None:
+    facts = [("a1", "b1", 7, 30), ("a1", "b1", 7, -10), ("a2", "b1", 7, 5), ("a2", "b1", 8, 4), ("a3", "b2", 9, 0)]
+    system = link([TABLE], contributions(facts, ("a", "b")), nonnegative=False)
+    cell = cells_of(system, TABLE)["Total", "Total"]
+    assert (system.values[cell], system.contributors[cell]) == (29, 2)
+    assert (system.largest[cell], system.second[cell], system.absolute[cell]) == (25, 4, 29)
+    assert system.sole[cell] == -1
+    assert system.sole[cells_of(system, TABLE)["a1", "Total"]] == 7
+
+
+def test_link_refuses_a_leaf_that_no_table_has() -> None:
+    with pytest.raises(ClassificationError, match="axis a"):
+        link([TABLE], contributions([("a9", "b1", 1, 1)], ("a", "b")))
+
+
+def test_system_is_refused_when_a_sum_is_not_the_sum_of_its_parts() -> None:
+    system = grid(FULL)
+    with pytest.raises(NotAdditiveError):
+        replace(system, values=system.values + flags(system, [3]))
+
+
+@pytest.mark.parametrize(
+    ("contributed", "change", "primary"),
+    [
+        ([5], {"threshold": 2}, True),
+        ([5, 5], {"threshold": 2}, False),
+        ([100, 50, 15], {"p_percent": 15}, False),
+        ([100, 50, 14], {"p_percent": 15}, True),
+        ([75, 25], {"dominance": ((1, 75),)}, False),
+        ([76, 24], {"dominance": ((1, 75),)}, True),
+        ([60, 30, 10], {"dominance": ((2, 90),)}, False),
+        ([60, 31, 9], {"dominance": ((2, 90),)}, True),
+    ],
+)
+def test_cell_is_primary_by_the_rule_and_not_at_its_edge(
+    contributed: list[int], change: dict[str, object], *, primary: bool
+) -> None:
+    system = grid({**FULL, ("a1", "b1"): contributed})
+    found = needs(system, replace(NO_RULE, **change))  # type: ignore[arg-type]
+    assert bool(found.primary[cells_of(system, TABLE)["a1", "b1"]]) is primary
+
+
+def test_need_is_the_largest_of_its_three_and_ends_at_zero() -> None:
+    policy = replace(NO_RULE, threshold=3, p_percent=15, interval_percent=5, interval_minimum=20)
+    cases = {(1000, 1): 150, (100, 100): 20, (12, 3): 20}
+    for contributed, width in cases.items():
+        system = grid({**FULL, ("a1", "b1"): list(contributed)})
+        cell = cells_of(system, TABLE)["a1", "b1"]
+        found = needs(system, policy)
+        assert (found.up[cell], found.down[cell]) == (width, min(width, sum(contributed)))
+
+
+def test_count_must_be_possible_at_zero_and_at_the_threshold() -> None:
+    facts = [("a1", "b1", i, 1) for i in range(3)] + [(a, "b2", 10 + i, 1) for i, a in enumerate(A * 9)]
+    system = link([TABLE], contributions(facts, ("a", "b")), counted=True)
+    found = needs(system, replace(NO_RULE, threshold=5))
+    cell = cells_of(system, TABLE)["a1", "b1"]
+    assert (found.up[cell], found.down[cell]) == (2, 3)
+
+
+def test_zeros_are_primary_only_where_the_policy_says_so() -> None:
+    system = grid({**FULL, ("a1", "b1"): []})
+    cell = cells_of(system, TABLE)["a1", "b1"]
+    assert not needs(system, replace(FEW, threshold=3)).primary[cell]
+    assert needs(system, replace(FEW, threshold=3, zeros_are_disclosive=True)).primary[cell]
+
+
+def test_a_lone_contributor_is_asked_for_no_less_than_what_it_knows_to_be_there() -> None:
+    system = grid({**FULL, ("a1", "b1"): [500], ("a1", "b2"): [30]})
+    found = needs(system, replace(NO_RULE, threshold=3, interval_minimum=100))
+    cell = cells_of(system, TABLE)["a1", "Total"]
+    first = next(each for each in lone_contributors(system) if cells_of(system, TABLE)["a1", "b1"] in each.known)
+    assert down(system, found, outsider())[cell] == 100
+    assert down(system, found, first)[cell] == 30
+
+
+def test_shown_cell_stays_known_when_an_attacker_that_knows_it_is_gone() -> None:
+    """It once moved again, and the proof of a clean-up leant on it."""
+    system = grid(FULL)
+    found = needs(system, FEW)
+    cells = cells_of(system, TABLE)
+    attack = Attack(system, found, np.ones(len(system), bool))
+    cell = cells["a1", "b1"]
+    own = Attacker("insider", np.array([cell, cells["a2", "b1"]]))
+    attack.show(cell)
+    attack.know(own.known)
+    attack.forget(own.known)
+    for side in (UP, DOWN):
+        answer = attack.extreme(cell, side)
+        assert not isinstance(answer, NoAnswer)
+        assert answer[cell] == 0
+    attack.hide(cell)
+    answer = attack.extreme(cell, UP)
+    assert not isinstance(answer, NoAnswer)
+    assert answer[cell] > 0
+
+
+def test_pattern_hides_everything_where_one_contributor_has_it_all() -> None:
+    """Everything is a proof; with the total shown there is none."""
+    system = grid({("a1", "b1"): [500]})
+    pattern = protect(system, replace(FEW, singletons=False))
+    assert pattern.needs.primary.any()
+    assert pattern.proven
+    total = flags(system, [cells_of(system, TABLE)["Total", "Total"]])
+    assert not prove(system, pattern.needs, (outsider(),), pattern.needs.primary & ~total).proven
+
+
+def test_elimination_protects_the_sum_of_two_cells_that_a_lone_contributor_could_split() -> None:
+    system = grid({**FULL, ("a1", "b1"): [40], ("a1", "b2"): [50, 60]})
+    primary = flags(system, (cells_of(system, TABLE)["a1", b] for b in B))
+    total = cells_of(system, TABLE)["a1", "Total"]
+    with_rule, without = (
+        eliminate(system, primary, may_hide=system.contributors > 0, lone=lone) for lone in (True, False)
+    )
+    assert with_rule[total]
+    assert not without[total]
+
+
+def test_joined_systems_are_protected_as_they_are_alone() -> None:
+    amounts = grid({**FULL, ("a1", "b1"): [500], ("a2", "b2"): [70]})
+    facts = [("a1", "b1", i, 1) for i in range(1)] + [(a, b, 10 + i, 1) for i, (a, b) in enumerate([*FULL] * 4)]
+    counts = link([CrossTable("counts", TABLE.axes)], contributions(facts, ("a", "b")), counted=True)
+    counts = replace(counts, tables={"counts": counts.tables["counts"]})
+    policy = replace(FEW, threshold=5)
+    both = joined([amounts, counts])
+    pattern = protect(both, policy)
+    assert pattern.proven
+    assert np.array_equal(
+        pattern.needs.primary, np.concatenate([needs(each, policy).primary for each in (amounts, counts)])
+    )
+    assert both.tables["counts"].min() >= len(amounts)
