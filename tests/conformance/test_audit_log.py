@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -264,9 +265,36 @@ def test_key_is_made_once_and_asked_for_when_the_log_was_signed(tmp_path: Path) 
     with pytest.raises(LogError, match="put its key back"):
         open_key(path, may_create=False)
     path.write_text("no key")
+    path.chmod(0o600)
     with pytest.raises(LogError, match="Ed25519 key in PEM"):
         open_key(path, may_create=True)
     assert [file.name for file in tmp_path.iterdir()] == ["log.key"]
+
+
+def test_replicas_that_start_together_make_one_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced, second = tmp_path / "log.key", os.fsync, []
+
+    def overtaken(descriptor: int) -> None:
+        """Let another replica make a key while this one's is written and has no name yet."""
+        synced(descriptor)
+        monkeypatch.undo()
+        second.append(open_key(path, may_create=True))
+
+    monkeypatch.setattr(os, "fsync", overtaken)
+    first = open_key(path, may_create=True)
+    kept = open_key(path, may_create=False)
+    assert {key.private_bytes_raw() for key in (first, *second)} == {kept.private_bytes_raw()}
+    assert [file.name for file in tmp_path.iterdir()] == ["log.key"]
+
+
+def test_key_that_everybody_reads_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.key"
+    open_key(path, may_create=True)
+    path.chmod(0o440)  # as a Secret is mounted for the service's group
+    open_key(path, may_create=False)
+    path.chmod(0o444)
+    with pytest.raises(LogError, match="chmod 600"):
+        open_key(path, may_create=False)
 
 
 def test_damaged_head_takes_no_entry(engine: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -201,7 +202,7 @@ def _new(path: Path) -> Iterator[BinaryIO]:
     if path.exists():
         raise InputError(f"{path} exists, and is not overwritten. Give another name.", "OUT_EXISTS")
     try:
-        file = partial.open("wb")
+        file = os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}.", "OUT_NOT_WRITABLE") from None
     try:

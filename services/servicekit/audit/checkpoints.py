@@ -11,7 +11,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,7 +49,7 @@ def open_key(path: Path, *, may_create: bool) -> Ed25519PrivateKey:
     """Read the signing key; make it when there is none and the log was never signed.
 
     Raises:
-        LogError: there is none although the log was signed, or the file is not an Ed25519 key in PEM.
+        LogError: there is none although the log was signed; the file is not an Ed25519 key in PEM, or everybody's.
     """
     if not path.exists():
         if not may_create:
@@ -55,19 +57,19 @@ def open_key(path: Path, *, may_create: bool) -> Ed25519PrivateKey:
             raise LogError(message)
         made = Ed25519PrivateKey.generate()
         content = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        new = path.with_name(f".{path.name}.new")
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor, new = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # its owner's only
         try:
-            os.link(new, path)
-        except FileExistsError:  # another replica was first
-            return open_key(path, may_create=False)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):  # another replica was first, and its key is the one
+                os.link(new, path)
         finally:
-            new.unlink()
-        return made
+            Path(new).unlink()
+        return open_key(path, may_create=False)
+    if path.stat().st_mode & 0o007:
+        raise LogError(f"log_key: {path} is open to everybody, who could sign the log; run `chmod 600 {path}`")
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError) as error:

@@ -61,6 +61,7 @@ def test_a_month(settings: Path, tmp_path: Path) -> None:
     assert len(companion(first).read_bytes().partition(b"\n")[2]) == 32 * size
     said("export", "--out", tmp_path / "all.audit", settings)
     said("export", "--out", tmp_path / "part.audit", "--start", str(size), settings)
+    assert (tmp_path / "all.audit").stat().st_mode & 0o077 == 0, "who asked for what is its owner's to show"
     for name in ("all", "part"):
         text = said("verify", tmp_path / f"{name}.audit", "--checkpoint", tmp_path, "--log-key", key)
         assert f"holds: {first}\nholds: {second}" in text
