@@ -178,7 +178,7 @@ def test_service_whose_database_was_put_back_answers_nothing_but_health(tmp_path
         file.unlink()
     with log_services.running("linker", folder, certificates, anchors=anchors) as service:
         service.append(2)
-        service.kept.checkpointer.round()  # the one at the start has ended, and writes no more
+        service.kept.checkpointer.stop()  # it writes no more
         shutil.rmtree(far)
         shutil.move(kept_aside, far)
         with service.reader() as client, pytest.raises(Exception, match="rolled back") as caught:
