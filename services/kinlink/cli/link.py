@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from contextlib import ExitStack
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,11 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from kinlink.cli.background_work import follow, stopped
 from kinlink.cli.deliver import Config
-from kinlink.cli.exit_codes import ExitCode
-from kinlink.cli.progress import stages
 from kinlink.client_config import ClientConfig
-from kinlink.errors import InputError, UnavailableError
+from kinlink.errors import InputError
 from kinlink.linkage_client import STAGES, LinkageClient, Run
 
 _EPILOG = "Example: kinlink link run --reference-date 2015-01-01"
@@ -50,18 +46,10 @@ def run(
         raise InputError("--reference-date must be a first of month: ages are exact only there.", "REQUEST_INVALID")
     with ClientConfig.load(config).linker_channel() as channel:
         client = LinkageClient(channel)
-        last = client.start(day, year, request_id)
-        try:
-            last = _follow(client, last)
-        except (UnavailableError, KeyboardInterrupt):
-            _resume_hint(last, config)
-            raise
-    _show(last)
-    if last.state in ("interrupted", "running"):
-        _resume_hint(last, config)
-        raise typer.Exit(ExitCode.UNAVAILABLE)
-    if last.state != "succeeded":
-        raise typer.Exit(ExitCode.CONFLICT)
+        started = client.start(day, year, request_id)
+        again = ["kinlink", "link", "run", "--reference-date", f"{started.reference_date}", "--year", f"{started.year}"]
+        again += ["--request-id", started.request_id]
+        follow(started, client.watch(started.run_id), STAGES, show=_show, again=again, config=config)
 
 
 def status(
@@ -73,30 +61,13 @@ def status(
         _show(LinkageClient(channel).get(run_id))
 
 
-def _follow(client: LinkageClient, last: Run) -> Run:
-    """Show a bar for each stage until the run ends; return how it ended."""
-    with ExitStack() as stack:
-        open_stage = stack.enter_context(stages())
-        reports = {}
-        for now in client.watch(last.run_id):
-            for stage in STAGES[: STAGES.index(now.stage) + 1]:
-                if stage not in reports:
-                    reports[stage] = open_stage(stage)
-                if stage != now.stage or now.state == "succeeded":
-                    reports[stage](1, 1)
-            if now.state == "running" and now.total:
-                reports[now.stage](now.done, now.total)
-            last = now
-    return last
-
-
 def _show(run: Run) -> None:
     typer.echo(f"run {run.run_id}: {run.state}, reference date {run.reference_date}, year {run.year}")
     if run.state == "running":
         progress = f", {run.done} of {run.total}" if run.total else ""
         typer.echo(f"stage: {run.stage}{progress}")
     if run.reason:
-        typer.echo(f"stopped in stage {run.stage}: {run.reason}. {_sentence(run.message)}")
+        typer.echo(stopped(run, run.reason, run.message))
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
@@ -112,16 +83,6 @@ def _show(run: Run) -> None:
         for row in run.coverage:
             grid.add_row(row.source, row.method, _share(row.share_rows), _share(row.share_amount))
         console.print(grid)
-
-
-def _resume_hint(run: Run, config: Path | None) -> None:
-    command = ["kinlink", "link", "run", "--reference-date", f"{run.reference_date}", "--year", str(run.year)]
-    command += ["--request-id", run.request_id, *(["--config", str(config)] if config else [])]
-    typer.echo(f"go on with: {shlex.join(command)}", err=True)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
 
 
 def _share(share: float | None) -> str:

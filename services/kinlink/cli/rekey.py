@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from kinlink.cli.background_work import follow, stopped
 from kinlink.cli.deliver import Config
-from kinlink.cli.exit_codes import ExitCode
 from kinlink.cli.progress import stages
 from kinlink.client_config import ClientConfig
 from kinlink.delivery.receipts import keep, receipts_of
 from kinlink.delivery.rekey_file import rekey_file
 from kinlink.delivery.stored import Stored
-from kinlink.errors import ConflictError, InputError, UnavailableError
+from kinlink.errors import ConflictError, InputError
 from kinlink.key_administration_client import KeyAdministrationClient
 from kinlink.linker_rekeying_client import STAGES, LinkerRekeyingClient, Rekeying
 from kinlink.pseudonyms import Kind
@@ -138,42 +136,15 @@ def _attest(client: RekeyingClient, files: Sequence[Path], former: KeyRef, kind:
 def _rekey_linker(settings: ClientConfig, request_id: str, config: Path | None) -> None:
     with settings.linker_channel() as channel:
         client = LinkerRekeyingClient(channel)
-        last = client.start(request_id)
-        try:
-            last = _follow(client, last)
-        except (UnavailableError, KeyboardInterrupt):
-            _resume_hint(last, config)
-            raise
-    _show(last)
-    if last.state in ("interrupted", "running"):
-        _resume_hint(last, config)
-        raise typer.Exit(ExitCode.UNAVAILABLE)
-    if last.state != "succeeded":
-        raise typer.Exit(ExitCode.CONFLICT)
-
-
-def _follow(client: LinkerRekeyingClient, last: Rekeying) -> Rekeying:
-    """Show a bar for each stage until the rekeying ends; return how it ended."""
-    with ExitStack() as stack:
-        open_stage = stack.enter_context(stages())
-        reports = {}
-        for now in client.watch(last.rekeying_id):
-            for stage in STAGES[: STAGES.index(now.stage) + 1]:
-                if stage not in reports:
-                    reports[stage] = open_stage(stage)
-                if stage != now.stage or now.state == "succeeded":
-                    reports[stage](1, 1)
-            if now.state == "running" and now.total:
-                reports[now.stage](now.done, now.total)
-            last = now
-    return last
+        started = client.start(request_id)
+        again = ["kinlink", "keys", "rekey", "--linker", "--request-id", started.request_id]
+        follow(started, client.watch(started.rekeying_id), STAGES, show=_show, again=again, config=config)
 
 
 def _show(rekeying: Rekeying) -> None:
     typer.echo(f"rekeying {rekeying.rekeying_id}: {rekeying.state}")
     if rekeying.reason:
-        text = f"{rekeying.message[:1].upper()}{rekeying.message[1:]}".rstrip(".")
-        typer.echo(f"stopped in stage {rekeying.stage}: {rekeying.reason}. {text}.")
+        typer.echo(stopped(rekeying, rekeying.reason, rekeying.message))
     for key in rekeying.keys:
         sample = f", a sample of {key.sample_size} compared" if key.sample_size else ""
         attested = "attested" if key.attested else "not attested"
@@ -181,9 +152,3 @@ def _show(rekeying: Rekeying) -> None:
         typer.echo(f"{line}{key.converted:,} of {key.held:,} carried over{sample}; {attested}")
     if rekeying.state == "succeeded" and not rekeying.keys:
         typer.echo("everything stands under the primary versions already")
-
-
-def _resume_hint(rekeying: Rekeying, config: Path | None) -> None:
-    command = ["kinlink", "keys", "rekey", "--linker", "--request-id", rekeying.request_id]
-    command += ["--config", str(config)] if config else []
-    typer.echo(f"go on with: {shlex.join(command)}", err=True)
