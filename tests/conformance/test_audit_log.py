@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,6 +19,7 @@ from kinlink.audit.note import Checkpoint
 from servicekit import database
 from servicekit.anchors import Anchor, FileAnchor
 from servicekit.audit import AuditEntry, AuditLog
+from servicekit.audit.checkpointer import Checkpointer
 from servicekit.audit.checkpoints import Checkpoints, LogError, open_key
 from servicekit.audit.tables import DamagedError, StoredTree
 from servicekit.errors import UnavailableError
@@ -295,6 +296,43 @@ def test_key_that_everybody_reads_is_refused(tmp_path: Path) -> None:
     path.chmod(0o444)
     with pytest.raises(LogError, match="chmod 600"):
         open_key(path, may_create=False)
+
+
+class SlowPlace:
+    """A second place that takes its first checkpoint only when the service is being stopped."""
+
+    uri = "slow"
+
+    def __init__(self, log: AuditLog) -> None:
+        self.log, self.begun, self.stopping, self.sizes = log, Event(), Event(), list[int]()
+
+    def send(self, signed: str) -> None:
+        if not self.sizes:
+            self.log.append(AuditEntry("late", "", "ok"))
+            self.begun.set()
+            assert self.stopping.wait(30)
+        self.sizes.append(Checkpoint.parse(note.parse(signed).text).size)
+
+
+def test_what_came_while_the_last_round_was_under_way_is_sent_too(tmp_path: Path) -> None:
+    engine = database.engine(f"sqlite:///{tmp_path / 'state.db'}")
+    database.migrate(engine, "servicekit")
+    log = AuditLog(engine)
+    append(log, 3)
+    place = SlowPlace(log)
+
+    class Told(Checkpointer):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "_stopped" and value:
+                place.stopping.set()
+
+    checkpointer = Told(log, Checkpoints(engine, log, KEY, ORIGIN), [place], 10_000, 3600.0)
+    checkpointer.start()
+    assert place.begun.wait(30)
+    checkpointer.stop()
+    assert place.sizes == [3, 4]
+    engine.dispose()
 
 
 def test_damaged_head_takes_no_entry(engine: Engine) -> None:

@@ -162,6 +162,7 @@ class Checkpointer:
         while True:
             self._due.wait(self._every_s)
             self._due.clear()
+            is_last = self._stopped  # a round that was under way before does not hold what came last
             self.round()
-            if self._stopped:
+            if is_last:
                 return
