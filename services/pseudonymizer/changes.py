@@ -104,6 +104,7 @@ def _standing(row: RowMapping, given: Sequence[Signed], people: People, now: dat
     document = bytes(row["document"])
     change = parse(document)
     proposal = _signed(change.proposer, row["signature"], row["proposed_at"])
+    given = [one for one in given if _is_by(one, document, people)]
     applied = people.applied.get(change.change_id)
     applied_at = datetime.fromisoformat(applied) if applied else None
     lacking = None if applied_at else _lacking(change, document, proposal, given, people)
@@ -114,6 +115,12 @@ def _standing(row: RowMapping, given: Sequence[Signed], people: People, now: dat
     else:
         state = ChangeState.PROPOSED if lacking else ChangeState.APPROVED
     return Standing(change, document, state, proposal, tuple(given), applied_at, lacking)
+
+
+def _is_by(one: Signed, document: bytes, people: People) -> bool:
+    """Say whether the person signed this, with a key that they have or had."""
+    keys = (each.signer.public_key for each in people.everyone if each.signer.name == one.signer)
+    return any(verify(key, Verb.APPROVE, one.signer, document, one.signature) for key in keys)
 
 
 def _lacking(

@@ -152,12 +152,27 @@ def test_signatures_written_into_the_database_count_for_nothing(service: Signing
             stolen = service.signature(Verb.APPROVE, name, forged.document())
             connection.execute(text(row), {"change_id": change.change_id, "signer": name, "signature": stolen})
     assert refused(lambda: service.apply(change)).reason == "APPROVALS_MISSING"
+    [standing] = service.client("dpo/dpo").changes(change.change_id)
+    assert not standing.approvals, "nor is anybody shown who did not sign"
     with service.engine.begin() as connection:
         swapped = "UPDATE changes SET document = :document WHERE change_id = :change_id"
         other = replace(forged, change_id=change.change_id).document()
         connection.execute(text(swapped), {"document": other, "change_id": change.change_id})
     assert refused(lambda: service.apply(change)).reason == "PROPOSER_REMOVED"
     assert service.states() == READY
+
+
+def test_no_forged_name_stands_in_the_log_beside_those_who_signed(service: SigningService) -> None:
+    change = service.change()
+    service.propose(change)
+    row = "INSERT INTO approvals VALUES (:change_id, 'reviewer/s', :signature, '2026-10-01T12:00:00+00:00')"
+    with service.engine.begin() as connection:
+        connection.execute(text(row), {"change_id": change.change_id, "signature": bytes(64)})
+    service.approve(change, "custodian/b")
+    service.approve(change, "reviewer/r")
+    service.apply(change)
+    signed = [one["signer"] for one in service.last("ApplyChange")["evidence"]["signatures"]]
+    assert signed == ["custodian/a", "custodian/b", "reviewer/r"]
 
 
 def test_the_data_protection_officer_sees_everything(service: SigningService) -> None:
