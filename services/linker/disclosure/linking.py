@@ -21,6 +21,9 @@ import scipy.sparse as sp
 from linker.disclosure.classification import Classification, ClassificationError, grid_equations
 from linker.disclosure.system import LinkedSystem
 
+_SLICE = 250_000  # contributions that are counted at once: bounds memory
+_SIZES = ("absolute", "largest", "second")
+
 Region = tuple[tuple[int, ...], ...]  # for each axis, by name, the numbers of its leaves
 
 
@@ -144,15 +147,29 @@ def _incidence(atoms: np.ndarray, regions: Sequence[Region]) -> sp.csc_matrix:
 
 
 def _facts(rows: pl.DataFrame, atoms: pl.DataFrame, axes: list[str], incidence: sp.csc_matrix) -> dict[str, np.ndarray]:
-    """Return what each cell sums, counted over its contributors. Cost: one group-by over cells × contributions."""
-    size = incidence.shape[1]
-    members = incidence.tocoo()
-    within = pl.DataFrame({"atom": members.row.astype(np.int64), "cell": members.col.astype(np.int64)})
+    """Return what each cell sums, counted over its contributors. Cost: group-bys over cells × contributions."""
     located = rows.join(atoms.with_row_index("atom").cast({"atom": pl.Int64}), on=axes)
-    net = within.join(located, on="atom").group_by("cell", "contributor").agg(pl.col("amount").sum())
+    per_atom = np.bincount(located["atom"].to_numpy(), minlength=len(atoms))
+    slices = np.cumsum(incidence.T @ per_atom) // _SLICE
+    numbers = {name: np.zeros(incidence.shape[1], np.int64) for name in ("values", "contributors", *_SIZES)}
+    numbers["sole"] = np.full(incidence.shape[1], -1, np.int64)
+    for part in np.unique(slices):
+        cells = np.flatnonzero(slices == part)
+        members = incidence[:, cells].tocoo()
+        within = pl.DataFrame({"atom": members.row.astype(np.int64), "cell": cells[members.col].astype(np.int64)})
+        facts = _net_facts(within.join(located, on="atom"))
+        for name, column in numbers.items():
+            column[facts["cell"].to_numpy()] = facts[name].to_numpy()
+    return numbers
+
+
+def _net_facts(contributed: pl.DataFrame) -> pl.DataFrame:
+    """Return a row a cell from rows of cell, contributor and amount."""
     size_of = pl.col("amount").abs()
-    facts = (
-        net.filter(pl.col("amount") != 0)
+    return (
+        contributed.group_by("cell", "contributor")
+        .agg(pl.col("amount").sum())
+        .filter(pl.col("amount") != 0)
         .group_by("cell")
         .agg(
             pl.col("amount").sum().alias("values"),
@@ -163,12 +180,6 @@ def _facts(rows: pl.DataFrame, atoms: pl.DataFrame, axes: list[str], incidence: 
             pl.when(pl.len() == 1).then(pl.col("contributor").first()).otherwise(-1).alias("sole"),
         )
     )
-    found = {}
-    for name in facts.columns[1:]:
-        numbers = np.full(size, -1 if name == "sole" else 0, np.int64)
-        numbers[facts["cell"].to_numpy()] = facts[name].to_numpy()
-        found[name] = numbers
-    return found
 
 
 def _table_equations(
