@@ -89,11 +89,15 @@ class SignedChange:
             return Missing("SIGNER_NOT_CUSTODIAN", "a custodian as its proposer")
         return missing(change, [people[name] for name in self._valid(people, Verb.APPROVE)])
 
-    def _valid(self, people: Mapping[str, Signer], verb: Verb) -> set[str]:
-        return {
-            one.signer
+    def holding(self, people: Mapping[str, Signer]) -> SignedChange:
+        """Return it with only the signatures that hold, where `people` are enrolled; one a person and verb."""
+        kept = {
+            (one.verb, one.signer): one
             for one in self.signatures
-            if one.verb is verb
-            and one.signer in people
-            and verify(people[one.signer].public_key, verb, one.signer, self.document, one.signature)
+            if one.signer in people
+            and verify(people[one.signer].public_key, one.verb, one.signer, self.document, one.signature)
         }
+        return replace(self, signatures=tuple(kept.values()))
+
+    def _valid(self, people: Mapping[str, Signer], verb: Verb) -> set[str]:
+        return {one.signer for one in self.holding(people).signatures if one.verb is verb}

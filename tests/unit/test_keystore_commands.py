@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
+from kinlink.approvals import Verb
 from kinlink.change_document import ChangeError
 from kinlink.pseudonyms import Kind, Suite
-from kinlink.signed_change import SignedChange
+from kinlink.signed_change import Signature, SignedChange
 from pseudonymizer.keyset import KeyName
 from pseudonymizer.keystore import tables, wrappings
 from pseudonymizer.keystore.encryption_keys import KeyStoreError, warn_of_a_key_in_a_file, wrapping_version
@@ -271,6 +272,26 @@ class TestRestore:
         other = _document(place, name="other.json")
         place.sign(other, "custodian/a", "custodian/c", "reviewer/r")
         assert place.run("restore", "--change", other) == 0
+
+    def test_signatures_that_do_not_hold_stand_neither_in_the_log_nor_in_the_store(
+        self, place: Place, kept: Path
+    ) -> None:
+        place.put_back(kept)
+        file = _document(place)
+        place.sign(file, "custodian/a", "custodian/c", "reviewer/r")
+        signed = SignedChange.parse(file.read_bytes())
+        for name in ("reviewer/r", "custodian/b", "somebody who never was"):
+            signed = signed.signed(Signature(Verb.APPROVE, name, bytes(64)))
+        file.write_bytes(signed.to_bytes())
+        assert place.run("restore", "--change", file) == 0
+        entry = next(one for one in place.log() if one["rpc"] == "keystore.restore")
+        logged = json.loads(entry["evidence"])["signatures"]
+        assert [one["signer"] for one in logged] == ["custodian/a", "custodian/c", "reviewer/r"]
+        assert bytes(64).hex() not in entry["evidence"]
+        with read(place.engine()) as connection:
+            rows = connection.exec_driver_sql("SELECT signer, signature FROM approvals ORDER BY signer").all()
+        assert [row.signer for row in rows] == ["custodian/c", "reviewer/r"]
+        assert bytes(64) not in [row.signature for row in rows]
 
     def test_what_a_trigger_writes_meanwhile_is_not_sealed(
         self, place: Place, kept: Path, capsys: pytest.CaptureFixture[str]
