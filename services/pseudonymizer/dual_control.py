@@ -177,13 +177,15 @@ class DualControl:
         transaction: Callable[[], AbstractContextManager[Connection]],
     ) -> Iterator[tuple[Connection, dict[str, Any]]]:
         """Open the transaction of a step; yield what its entry will say. A refusal's entry says the same."""
-        facts = {
+        facts: dict[str, Any] = {
             "change_id": change.change_id,
             "action": change.action.value,
             "document_sha256": digest(document).hex(),
             "signer": _name(caller),
             **({"signature": signature.hex()} if len(signature) == 64 else {}),
         }
+        if change.signer:  # so that the log alone says whose key verifies what is signed later
+            facts["person"] = {"name": change.signer.name, "public_key": change.signer.public_key.hex()}
         describe(subject=change.change_id, evidence=canonical(facts).decode())
         with transaction() as connection:
             signers.lock(connection)

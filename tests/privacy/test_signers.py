@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import text
 
 from kinlink.approval_keys import new_key
@@ -160,6 +161,27 @@ def test_signatures_written_into_the_database_count_for_nothing(service: Signing
         connection.execute(text(swapped), {"document": other, "change_id": change.change_id})
     assert refused(lambda: service.apply(change)).reason == "PROPOSER_REMOVED"
     assert service.states() == READY
+
+
+def test_the_log_alone_proves_every_change_from_the_genesis_file_on(service: SigningService) -> None:
+    """It names whom a change enrols, with the key: so a signature given later can be verified by the log."""
+    service.carry_out(service.change(Action.ENROL, keys=(), signer=service.signer("custodian/stranger")))
+    change = service.change()
+    service.propose(change)
+    service.approve(change, "custodian/stranger")
+    service.approve(change, "reviewer/s")
+    service.apply(change)
+    first, *others = [one["evidence"] for one in service.log() if one["outcome"] == "ok"]
+    keys = {one["name"]: bytes.fromhex(one["public_key"]) for one in first["signers"]}
+    applied = [one for one in others if "signatures" in one]
+    assert [one["action"] for one in applied] == ["enrol", "activate"]
+    for one in applied:
+        for verb, signed in zip((Verb.PROPOSE, Verb.APPROVE, Verb.APPROVE), one["signatures"], strict=True):
+            told = b"kinlink change v1\n" + f"{verb}\n{signed['signer']}\n".encode()
+            public = Ed25519PublicKey.from_public_bytes(keys[signed["signer"]])
+            public.verify(bytes.fromhex(signed["signature"]), told + bytes.fromhex(one["document_sha256"]))
+        if one["action"] == "enrol":
+            keys[one["person"]["name"]] = bytes.fromhex(one["person"]["public_key"])
 
 
 def test_no_forged_name_stands_in_the_log_beside_those_who_signed(service: SigningService) -> None:
