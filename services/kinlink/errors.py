@@ -212,7 +212,7 @@ NEXT: dict[str, str] = {
     "TARGET_GROUP_UNDEFINED": "Tell the service's operator.",
     "TOO_FEW_SIGNERS": "",
     "TOO_MANY_CALLS": "",
-    "TOO_MANY_CHANGES": "Put several keys into one change, ask a colleague, or wait a day.",
+    "TOO_MANY_CHANGES": "Put several keys into one change, or ask a colleague.",
     "TOO_MANY_OPEN_DELIVERIES": "",
     "TRUST_DOMAIN_UNKNOWN": _CERTIFICATE,
     "WITNESS_BUSY": "",

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 from sqlalchemy import Connection, Engine
 
 from kinlink.approvals import RULES, Verb, verify
-from kinlink.change_document import Action, Change, ChangeError, canonical, digest, parse
+from kinlink.change_document import MAX_LIFE, Action, Change, ChangeError, canonical, digest, parse
 from pseudonymizer import changes, signers
 from pseudonymizer.changes import ChangeState, Standing
 from pseudonymizer.people import People
@@ -38,7 +38,8 @@ from servicekit.errors import (
 from servicekit.identity import CURRENT, Caller
 
 CLOCK_SKEW: Final = timedelta(minutes=5)
-MOST_A_DAY: Final = 50  # changes of one proposer: all are kept for ever, and each makes the next slower
+MOST_PROPOSED: Final = 100  # changes of one proposer within MAX_LIFE: all are kept for ever
+LISTED_BYTES: Final = 2 * 1024 * 1024  # of documents of changes that are over; a message holds some more
 
 
 class Effects(Protocol):
@@ -156,11 +157,24 @@ class DualControl:
             return self._existing(connection, change_id, people)
 
     def changes(self, change_id: str = "") -> Sequence[Standing]:
-        """Return changes, newest first; only the one of `change_id` unless that is empty."""
+        """Return changes, newest first, or only the one of `change_id`.
+
+        Of those that are over, only the newest, as many as fit into `LISTED_BYTES`.
+        """
+        found, room = [], LISTED_BYTES
         with read(self._engine) as connection:
             people = signers.people(connection)
-            wanted = [one for one in changes.ids(connection) if change_id in ("", one)]
-            return [self._existing(connection, one, people) for one in wanted]
+            for one in (change_id,) if change_id else changes.ids(connection):
+                standing = changes.find(connection, one, self._now(), people)
+                if standing is None:
+                    continue
+                is_open = standing.state in (ChangeState.PROPOSED, ChangeState.APPROVED)
+                room -= 0 if is_open else len(standing.document)
+                if is_open or room >= 0:
+                    found.append(standing)
+                elif standing.proposal.signed_at < self._now() - MAX_LIFE - CLOCK_SKEW:
+                    break  # what was proposed earlier is over too
+        return found
 
     def people(self) -> People:
         """Return everybody who may or might sign."""
@@ -212,9 +226,10 @@ class DualControl:
             raise PreconditionError(message, "CHANGE_NOT_YET")
 
     def _check_number(self, connection: Connection, change: Change) -> None:
-        if changes.proposed_since(connection, change.proposer, self._now() - timedelta(days=1)) >= MOST_A_DAY:
-            message = f"{change.proposer} has proposed {MOST_A_DAY} changes within a day; one may name many keys"
-            raise ExhaustedError(message, "TOO_MANY_CHANGES", metadata={"limit": str(MOST_A_DAY)})
+        if changes.proposed_since(connection, change.proposer, self._now() - MAX_LIFE) >= MOST_PROPOSED:
+            within = f"{MOST_PROPOSED} changes within {MAX_LIFE.days} days"
+            message = f"{change.proposer} has proposed {within}; one may name many keys"
+            raise ExhaustedError(message, "TOO_MANY_CHANGES", metadata={"limit": str(MOST_PROPOSED)})
 
     def _check_possible(self, connection: Connection, people: People, change: Change) -> None:
         match change.action:

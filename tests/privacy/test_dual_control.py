@@ -17,6 +17,7 @@ from kinlink.approval_keys import new_key
 from kinlink.approvals import Verb
 from kinlink.change_document import Action, Change, KeyVersionName, digest
 from kinlink.pseudonyms import Kind
+from pseudonymizer import dual_control
 from tests.privacy.signing_service import DOMAIN, READY, SigningService, refused, started
 
 _DONE = {("cpr", 1): "retiring", ("cpr", 2): "active", ("replacement", 1): "retiring", ("replacement", 2): "active"}
@@ -311,24 +312,42 @@ def test_one_custodian_alone_marks_a_key_compromised_and_nothing_else(service: S
     assert service.states()["cpr", 1] == "compromised"
 
 
-def test_one_custodian_puts_up_only_so_many_changes_a_day(service: SigningService) -> None:
+def test_one_custodian_puts_up_only_so_many_changes(service: SigningService) -> None:
     """So that nobody's storm fills the log and the key store, which keep what they have for ever."""
     made: list[int] = []
 
     def storm() -> None:
-        for version in range(2, 100):
+        for version in range(2, 200):
             key = (KeyVersionName(DOMAIN, Kind.CPR, version),)
             service.propose(service.change(Action.COMPROMISE, keys=key))
             service.client("custodian/a").create(DOMAIN, Kind.CPR)
             made.append(version)
 
     assert refused(storm).reason == "TOO_MANY_CHANGES"
-    assert len(made) == 50
+    assert len(made) == 100
     assert service.last("ProposeChange")["reason"] == "TOO_MANY_CHANGES"
     others = service.change(proposer="custodian/b", keys=(KeyVersionName(DOMAIN, Kind.REPLACEMENT, 2),))
     assert service.propose(others, "custodian/b").state == "proposed", "a colleague is not held up"
-    service.clock.now += timedelta(days=1)
+    service.clock.now += timedelta(days=14)
     assert service.propose(service.change(keys=others.keys)).state == "proposed"
+
+
+def test_what_waits_is_listed_however_much_is_over(service: SigningService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody's old changes, which are kept for ever, hide what people must look at."""
+    old = [service.change(reason=f"Old {number}") for number in range(5)]
+    for change in old:
+        service.propose(change)
+        service.clock.now += timedelta(days=1)
+    service.clock.now += timedelta(days=20)
+    waiting = [service.change(reason="Waits"), service.change(reason="Waits too")]
+    for change in waiting:
+        service.propose(change)
+    monkeypatch.setattr(dual_control, "LISTED_BYTES", 2 * len(old[0].document()))
+    listed = service.client("dpo/dpo").changes()
+    assert {one.change.change_id for one in listed[:2]} == {one.change_id for one in waiting}
+    assert [one.change.reason for one in listed[2:]] == ["Old 4", "Old 3"]
+    [found] = service.client("dpo/dpo").changes(old[0].change_id)
+    assert (found.state, found.change.reason) == ("expired", "Old 0")
 
 
 def test_a_custodians_certificate_alone_applies_nothing_and_makes_no_key(service: SigningService) -> None:

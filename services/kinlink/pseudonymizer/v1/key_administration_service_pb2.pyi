@@ -608,7 +608,9 @@ class ListChangesResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
-        """Newest first. Empty when there is none."""
+        """Newest first: all that wait for people, and of those that are over as many
+        of the newest as fit into a message. Empty when there is none.
+        """
 
     def __init__(
         self,
