@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import queue
 import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import grpc
@@ -149,6 +151,21 @@ def test_a_version_that_does_not_exist_is_refused_at_the_door(stack: Stack) -> N
     assert from_rpc_error(refused.value).reason == "KEY_VERSION_UNKNOWN"
 
 
+def on_a_terminal(stack: Stack, party: str, *arguments: str | Path) -> str:
+    """Run `kinlink` with a terminal for what it says beside its output; return that."""
+    shown, terminal = pty.openpty()
+    command = stack.command(*arguments)
+    with subprocess.Popen(command, env=stack.environment(party), stdout=subprocess.DEVNULL, stderr=terminal) as running:
+        os.close(terminal)
+        said = b""
+        with suppress(OSError):  # how a terminal ends
+            while piece := os.read(shown, 65536):
+                said += piece
+    os.close(shown)
+    assert running.returncode == 0, said
+    return said.decode()
+
+
 def test_a_source_carries_its_files_over_and_attests(stack: Stack, tmp_path: Path) -> None:
     source, run = "source/dubu", InProcess(stack)
     plain = tmp_path / "borgere.csv"
@@ -157,6 +174,9 @@ def test_a_source_carries_its_files_over_and_attests(stack: Stack, tmp_path: Pat
     for path in held:
         run(source, "pseudonymise", plain, "--column", "cpr", "--out", path)
     Rotation(run, source).activate()
+    bar = on_a_terminal(stack, source, "keys", "rekey", held[0], "--column", "cpr")
+    assert "held.csv" in bar
+    assert "100%" in bar
     said = run(source, "keys", "rekey", *held, "--column", "cpr", "--complete").stdout
     assert "attested for source/dubu cpr version 1: 200 held and carried over, a sample of 200 compared" in said
     fresh = tmp_path / "fresh.csv"

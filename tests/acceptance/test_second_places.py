@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from examples.stack import Stack, StackError
+from examples.stack import SERVICES, Stack, StackError
 from kinlink.audit import note
 from kinlink.audit.note import WITNESS, VerifierKey
 from kinlink.audit_client import AuditClient
@@ -135,3 +135,21 @@ def test_each_second_place_holds_the_log_and_knows_a_database_that_was_put_back(
     alarms = [e for e in audited(stack, "pseudonymizer") if e["rpc"] == "log.anchor"]
     assert [(e["outcome"], e["reason"]) for e in alarms] == [("failed", "LOG_FORKED")]
     assert alarms[0]["subject"] == f"writing witness:{watched.witness.name}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_service_of_real_identifiers_does_not_start_without_one(tmp_path: Path, service: str) -> None:
+    told: dict[str, dict[str, object]] = {"pseudonymizer": {}, "linker": {}}
+    told[service] = {"anchors": []} | ({"suites": ["kinlink-v1"]} if service == "linker" else {})
+    stack = Stack(tmp_path, settings=told)
+    stack.prepare()
+    policy = tmp_path / "pseudonymizer/policy.toml"
+    try:
+        if service == "linker":
+            stack.start("pseudonymizer")
+        else:
+            policy.write_text(policy.read_text().replace('"synthetic"', '"kinlink-v1"'))
+        with pytest.raises(StackError, match="anchors: a service of real identifiers needs one"):
+            stack.start(service)
+    finally:
+        stack.stop("pseudonymizer")
