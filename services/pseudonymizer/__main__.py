@@ -86,7 +86,7 @@ def _serve(config: Path) -> None:
     with (
         kept(audit, engine, settings, "pseudonymizer", config.parent, real=not policy.suite.synthetic) as log,
         ristretto255.new_pool() as pool,
-        Watch(engine, keys, generations),
+        Watch(engine, keys, generations, settings.checkpoint_every_s),
     ):
         api = PseudonymisationApi(Doors(policy, keys, ledger, pool, settings.max_batch_elements))
         rotations = Rotations(engine, policy, keys, audit, pool)

@@ -59,7 +59,8 @@ class ServerSettings(BaseSettings):
     checkpoint_every_entries: int = Field(default=10_000, ge=1)
     """A checkpoint is signed and sent to anchors and witnesses after as many entries."""
     checkpoint_every_s: float = Field(default=300.0, gt=0)
-    """And after as many seconds with any new entry."""
+    """And after as many seconds with any new entry. Keys are compared with their anchors as often, at least once a
+    minute."""
     anchors: list[str] = []
     """Second places of checkpoints: `file:<folder>` or `s3://<bucket>/<prefix>`. Real identifiers need one."""
     witnesses: list[Witness] = []

@@ -113,6 +113,24 @@ def test_an_old_store_put_back_is_refused_until_a_signed_restore(
     assert _evaluate(stack) == before
 
 
+def test_an_older_key_store_put_back_is_found_without_a_call(stack: Stack, tmp_path: Path) -> None:
+    """The keys alone are put back, the log is not: somebody who would undo what was done to a key."""
+    database, kept = tmp_path / "pseudonymizer/state.db", tmp_path / "kept.db"
+    stack.stop("pseudonymizer")
+    stack.settings = {"pseudonymizer": {"checkpoint_every_s": 0.2}}
+    stack.start("pseudonymizer")
+    _copy(database, kept)
+    stack.run("custodian/noegle-1", "keys", "create", "source/prisme", "--kind", "cpr")
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("ATTACH ? AS older", (str(kept),))
+        connection.execute("BEGIN IMMEDIATE")
+        for table in ("pseudonymisation_keys", "keystore_head", "keystore_history"):
+            connection.execute(f"DELETE FROM {table}")
+            connection.execute(f"INSERT INTO {table} SELECT * FROM older.{table}")
+        connection.execute("COMMIT")
+    assert "older" in _cause_of_not_serving(stack)
+
+
 def test_keys_move_to_another_key_encryption_key_under_a_running_service(
     stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,9 +127,10 @@ class Watched(Protocol):
 class Watch:
     """Compares a store with its anchors, again and again."""
 
-    def __init__(self, engine: Engine, store: Watched, anchors: GenerationAnchors) -> None:
-        """Use `engine`, in which the store is."""
+    def __init__(self, engine: Engine, store: Watched, anchors: GenerationAnchors, every_s: float = _WATCH_S) -> None:
+        """Use `engine`, in which the store is; compare every minute, or more often."""
         self._engine, self._store, self._anchors = engine, store, anchors
+        self._every_s = min(every_s, _WATCH_S)
         self._stop = Event()
 
     def once(self) -> None:
@@ -155,7 +156,7 @@ class Watch:
         self._stop.set()
 
     def _run(self) -> None:
-        while not self._stop.wait(_WATCH_S):
+        while not self._stop.wait(self._every_s):
             self.once()
 
 
