@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +37,7 @@ from servicekit.errors import UnavailableError
 from servicekit.identity import CURRENT, Role
 from servicekit.interceptors import Layers
 from servicekit.settings import ServerSettings
+from servicekit.stop_signal import StopSignal
 
 _log = structlog.get_logger(__name__)
 _AUDIT_RETRY_S = 1.0
@@ -166,14 +166,12 @@ def run(
     Raises:
         ServerError: as `start` does.
     """
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignal()
     server = start(settings, register, services, access, audit, audited_per_message, ready, failing)
     _log.info("serving", address=server.address)
     sys.stdout.write(f"ready {server.address}\n")
     sys.stdout.flush()
-    while not stop.wait(1.0):  # the handler runs in this thread; a signal that another one took does not wake it
+    while not stop.wait(1.0):
         server.look()
     _log.info("stopping", drain_s=settings.drain_s)
     server.leave()
