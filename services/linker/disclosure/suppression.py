@@ -5,7 +5,8 @@
 3. Repair: a cell that is known too well gets the cheapest way out, first over hidden cells and those on its own
    equations, else over all cells.
 4. Reroute: ways are found anew, at a cost only for cells that no way uses yet; what nothing uses is shown.
-5. Clean up: cells that few demands lean on are shown one by one, if the attack still fails without them.
+5. Clean up: cells that few demands lean on are shown one by one, if the attack still fails without them, as long as
+   a fixed number of programs lasts.
 6. The certificate is checked anew. What it does not prove is a failure, or unchecked.
 
 It does not know policies, tables or clocks.
@@ -30,7 +31,8 @@ Progress = Callable[[str, int, int], None]  # stage, done, of how many
 
 _WARM_UPS = 12
 _REROUTES = 4
-_LEAN = 40  # demands that may lean on a cell for it to be tried in the clean-up
+_LEAN = 20  # demands that may lean on a cell for it to be tried in the clean-up
+_CLEAN_UP = 400  # programs after which the clean-up stops: it frees few cells of a large system
 _SPREAD = 1000.0  # how much dearer a large cell is to hide than a small one: cost is log(1 + spread · value / unit)
 
 
@@ -161,7 +163,10 @@ class _Search:
                 self._progress(f"attack by {attacker.name}", done + 1, len(demands))
             attack.forget(attacker.known)
         self._programs += attack.solved
-        return sorted(lost, key=lambda demand: (-self._witnesses.distance(demand), demand))
+        return self._farthest_first(lost)
+
+    def _farthest_first(self, demands: Sequence[Demand]) -> list[Demand]:
+        return sorted(demands, key=lambda demand: (-self._witnesses.distance(demand), demand))
 
     def _warm_up(self, attack: Attack, attacker: int) -> None:
         """Push all open cells at once, in fixed directions: most demands need no program of their own."""
@@ -233,8 +238,8 @@ class _Search:
         order = secondary[np.argsort(-np.abs(self._system.values[secondary]), kind="stable")]
         for done, cell in enumerate(order):
             leaning = self._witnesses.demands(self._witnesses.open(int(cell)))
-            if len(leaning) <= _LEAN:
-                self._try_without(attack, int(cell), leaning)
+            if len(leaning) <= _LEAN and attack.solved < _CLEAN_UP:
+                self._try_without(attack, int(cell), self._farthest_first(leaning))
             self._progress("clean-up", done + 1, len(order))
         self._programs += attack.solved
 
