@@ -21,6 +21,7 @@ from kinlink.pseudonymizer_client import PseudonymizerClient
 from kinlink.pseudonyms import Kind, Suite
 from kinlink.signed_change import Signature, SignedChange
 from pseudonymizer import commands
+from tests.in_process import InProcess
 from tests.running import identity
 
 NUMBERS = ["6101800010", "6201800020"]
@@ -82,9 +83,9 @@ def test_an_old_store_put_back_is_refused_until_a_signed_restore(
     database, kept = tmp_path / "pseudonymizer/state.db", tmp_path / "kept.db"
     before = _evaluate(stack)
     _copy(database, kept)
-    stack.run("custodian/noegle-1", "keys", "create", "source/prisme", "--kind", "cpr")
+    InProcess(stack)("custodian/noegle-1", "keys", "create", "source/prisme", "--kind", "cpr")
     export = tmp_path / "export.jsonl"
-    stack.run("dpo/dpo", "audit", "export", "--service", "pseudonymizer", "--out", export)
+    InProcess(stack)("dpo/dpo", "audit", "export", "--service", "pseudonymizer", "--out", export)
 
     _copy(kept, database)
     with pytest.raises((KinlinkError, grpc.RpcError)):
@@ -101,7 +102,7 @@ def test_an_old_store_put_back_is_refused_until_a_signed_restore(
     _sign(stack, change, Verb.APPROVE, "custodian/noegle-2")
     assert _keystore(stack, "restore", "--change", change, "--log", export) == 4
     assert "an approval, by a reviewer" in capsys.readouterr().err.replace("1 more", "an")
-    stack.run("reviewer/revision", "approvals", "sign", change, "--yes")
+    InProcess(stack)("reviewer/revision", "approvals", "sign", change, "--yes")
     config = tmp_path / "pseudonymizer/settings.toml"
     done = stack.run(
         "operator/drift", "keystore", "restore", "--config", config, "--change", change, "--log", export, check=False
@@ -120,7 +121,7 @@ def test_an_older_key_store_put_back_is_found_without_a_call(stack: Stack, tmp_p
     stack.settings = {"pseudonymizer": {"checkpoint_every_s": 0.2}}
     stack.start("pseudonymizer")
     _copy(database, kept)
-    stack.run("custodian/noegle-1", "keys", "create", "source/prisme", "--kind", "cpr")
+    InProcess(stack)("custodian/noegle-1", "keys", "create", "source/prisme", "--kind", "cpr")
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("ATTACH ? AS older", (str(kept),))
         connection.execute("BEGIN IMMEDIATE")
