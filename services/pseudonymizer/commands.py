@@ -45,7 +45,7 @@ from servicekit.database import read
 from servicekit.errors import ServiceError
 from servicekit.settings import SettingsFileError
 
-_OK, _REFUSED, _UNAVAILABLE = 0, 4, 5
+_OK, _BAD_INPUT, _REFUSED, _UNAVAILABLE = 0, 3, 4, 5
 _KNOWN = (AnchorError, ChangeError, KeyStoreError, LogError, PolicyError, SettingsFileError)
 _GUIDE = "docs/how-to/key-encryption-keys.md"
 
@@ -115,8 +115,10 @@ def keystore(arguments: Sequence[str]) -> int:
     except SQLAlchemyError as error:
         cause_name = type(getattr(error, "orig", None) or error).__name__
         return _say(f"database_url: the state database cannot be used ({cause_name})", _UNAVAILABLE)
+    except FileExistsError as error:
+        return _say(f"{error.filename} exists, and is not overwritten; give another name", _BAD_INPUT)
     except OSError as error:
-        return _say(f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}", _REFUSED)
+        return _say(f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}", _BAD_INPUT)
     finally:
         place.close()
     return _OK
@@ -234,7 +236,7 @@ def _note_destroyed(place: _Place, asked: argparse.Namespace) -> None:
 
 
 def _named(row: KeyVersionRow) -> str:
-    return f"{row.name.domain} {row.name.kind} {row.name.version}"
+    return f"{row.name.domain} {row.name.kind} version {row.name.version}"
 
 
 def _write_new(path: Path, content: bytes) -> None:

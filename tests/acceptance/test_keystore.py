@@ -108,7 +108,7 @@ def test_an_old_store_put_back_is_refused_until_a_signed_restore(
         "operator/drift", "keystore", "restore", "--config", config, "--change", change, "--log", export, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "source/prisme cpr 2: LOST" in done.stdout
+    assert "source/prisme cpr version 2: LOST" in done.stdout
 
     stack.start("pseudonymizer")
     assert _evaluate(stack) == before

@@ -118,8 +118,8 @@ class TestBackups:
         assert file.stat().st_mode & 0o777 == 0o600
         content = file.read_bytes()
         assert all(scalar.hex().encode() not in content and scalar not in content for scalar in scalars.values())
-        assert place.run("backup", file) == 4
-        assert "exists" in capsys.readouterr().err
+        assert place.run("backup", file) == 3
+        assert "exists, and is not overwritten" in capsys.readouterr().err
         assert [one["rpc"] for one in place.log()].count("keystore.backup") == 1
 
     def test_status_says_until_when_a_destroyed_key_can_be_unsealed(
@@ -134,7 +134,7 @@ class TestBackups:
         assert place.run("status") == 0
         said = capsys.readouterr().out
         since = store.current()[0][-2].state_since
-        assert "source/prisme cpr 1: destroyed; a backup can unseal it until" in said
+        assert "source/prisme cpr version 1: destroyed; a backup can unseal it until" in said
         assert f"{since:%Y-%m-%d}" not in said.partition("until ")[2]
         (place.folder / "other").mkdir()
         other = Place(place.folder / "other")
@@ -200,8 +200,8 @@ class TestRestore:
         assert place.run("restore", "--change", file) == 0
         said = capsys.readouterr().out
         assert f"goes on at generation {newest + 1}" in said
-        assert "source/prisme cpr 2: LOST" in said
-        assert "source/prisme cpr 1: destroyed" in said
+        assert "source/prisme cpr version 2: LOST" in said
+        assert "source/prisme cpr version 1: destroyed" in said
         assert place.states() == {
             ("linkage/familie", "cpr", 1): "compromised",
             ("source/prisme", "cpr", 1): "destroyed",
@@ -435,7 +435,9 @@ class TestTheLog:
         broken.write_bytes(b"".join(lines[:-1]))
         for file in (short, changed, broken):
             assert self._restore_again(place, file) == 4
-            assert str(file) in capsys.readouterr().err
+            said = capsys.readouterr().err
+            assert str(file) in said
+            assert ("give a newer export" in said) == (file == short)
             assert len(place.log()) == start
 
     def _restore_again(self, place: Place, export: Path) -> int:
@@ -467,7 +469,7 @@ def test_postgresql_holds_to_the_same(tmp_path: Path, capsys: pytest.CaptureFixt
         file = _document(place, "--backup", backup)
         place.sign(file, "custodian/a", "custodian/b", "reviewer/r")
         assert place.run("restore", "--change", file, "--backup", backup) == 0, capsys.readouterr().err
-        assert "source/prisme cpr 2: LOST" in capsys.readouterr().out
+        assert "source/prisme cpr version 2: LOST" in capsys.readouterr().out
         assert place.start().current()[1].usable(_FIRST) is None
         assert place.states()["source/prisme", "cpr", 1] == "destroyed"
         assert place.run("rewrap") == 0

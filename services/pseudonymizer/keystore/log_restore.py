@@ -98,6 +98,9 @@ def _append(connection: Connection, export: Export, lacking: Missing) -> int:
             raise KeyStoreError(f"{export.path}: entry {index} is not the one in the database")
         index += 1
         proven = proven or (index == lacking.checkpoint.size and frontier.root() == lacking.checkpoint.root)
+    if index < lacking.checkpoint.size:
+        message = f"{export.path} ends at {index} entries, before the anchored checkpoint of {lacking.checkpoint.size}"
+        raise KeyStoreError(f"{message}; give a newer export, or leave --log out: then an entry notes the gap")
     if not proven:
         raise KeyStoreError(f"{export.path} does not give the anchored checkpoint of {lacking.checkpoint.size} entries")
     return index - int(size)
