@@ -44,6 +44,7 @@ from pseudonymizer.keystore.store import KeyStore
 from pseudonymizer.policy import Policy
 from servicekit import database
 from servicekit.audit import AuditLog
+from tests.in_process import InProcess
 from tests.privacy.canary_roads import CANARIES, MALFORMED, PERSON, PERSONS, Roads
 from tests.privacy.key_roads import KEY_CANARIES, key_roads
 from tests.privacy.parties import audited
@@ -143,7 +144,7 @@ def rotate(roads: Roads) -> None:
     """Rotate the linkage key, and let the data-protection officer keep and control what she does; by the commands."""
 
     def run(party: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        said = roads.stack.run(party, *arguments)
+        said = InProcess(roads.stack)(party, *arguments)
         roads.said.append((f"output of {arguments[0]} {arguments[1]}", said.stdout + said.stderr))
         return said
 
