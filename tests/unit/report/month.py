@@ -195,7 +195,7 @@ def material() -> Material:
         Signature("custodian/noegle-2", at(11, 1, 10)),
         (Signature("reviewer/revision", at(11, 1, 12)),),
         at(11, 15),
-        missing="one more approval by an enrolled person who is not the proposer",
+        missing="1 more approval",
     )
     rotation = Rotation(
         PRISME,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields, is_dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kinlink.approvals import missing
+from kinlink.change_document import Action, Change, Signer, SignerRole
 from kinlink.report.figures import figures
 from kinlink.report.month import Month
 from kinlink.report.page import render
@@ -195,3 +197,13 @@ def test_a_release_is_said_in_both_languages(outcome: str, danish: str) -> None:
 def test_charts_of_ages_are_of_one_size() -> None:
     keys = [{"state": "active", "name": f"d cpr v{n}", "age_days": n, "limit_days": 730} for n in range(25)]
     assert [len(chart.bars) for chart in age_charts(keys)] == [9, 9, 7]
+
+
+@pytest.mark.parametrize("roles", [(), ("custodian",), ("reviewer",), ("custodian", "custodian")])
+def test_what_a_change_lacks_is_said_in_danish(roles: tuple[str, ...]) -> None:
+    now = datetime.now(UTC)
+    change = Change("id", "log", Action.ACTIVATE, "why", "custodian/a", now, now)
+    people = [Signer(f"{role}/{place}", SignerRole(role), bytes(32)) for place, role in enumerate(roles)]
+    lacks = missing(change, people)
+    assert lacks is not None
+    assert lacks.sentence in VOCABULARY["missing"]
