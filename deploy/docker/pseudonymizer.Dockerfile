@@ -27,7 +27,7 @@ WORKDIR /srv/kinlink
 COPY services/kinlink/__init__.py services/kinlink/ristretto255.py services/kinlink/pseudonyms.py \
     services/kinlink/cpr.py services/kinlink/genesis.py services/kinlink/approvals.py \
     services/kinlink/change_document.py services/kinlink/signed_change.py services/kinlink/channel.py \
-    services/kinlink/errors.py kinlink/
+    services/kinlink/ed25519.py services/kinlink/errors.py kinlink/
 COPY services/kinlink/audit kinlink/audit
 COPY services/kinlink/types kinlink/types
 COPY services/kinlink/pseudonymizer kinlink/pseudonymizer
