@@ -36,11 +36,11 @@ def render(document: Mapping[str, Any]) -> str:
     return environment.get_template("page.html.j2").render(bodies=bodies, style=style, month=month)
 
 
-def _key(name: str, word: Callable[[str, str], str]) -> str:
-    """Return a key version's name, "source/prisme cpr v1", with its kind in words."""
+def _key(name: str, word: Callable[[str, str], str], group: str = "kind") -> str:
+    """Return a key version's name, "source/prisme cpr v1", with its kind in words of that group."""
     domain, _, rest = name.partition(" ")
     kind, _, version = rest.partition(" ")
-    return f"{domain} {word('kind', kind)} {version}".rstrip()
+    return f"{domain} {word(group, kind)} {version}".rstrip()
 
 
 def _body(environment: Environment, document: Mapping[str, Any], language: str) -> str:
@@ -61,6 +61,7 @@ def _body(environment: Environment, document: Mapping[str, Any], language: str) 
         word=word,
         n=partial(words.number, language=language),
         key=lambda name: _key(name, word),
+        short_key=lambda name: _key(name, word, "short kind"),
         release=partial(words.release, language=language),
         day=partial(words.day, language=language),
         at=partial(words.instant, language=language),

@@ -45,6 +45,11 @@ VOCABULARY: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "address": ("adresse", "address"),
         "replacement": ("erstatningspersonnummer", "replacement number"),
     },
+    "short kind": {  # where a chart has no room
+        "cpr": ("personnr.", "CPR"),
+        "address": ("adresse", "address"),
+        "replacement": ("erstatningsnr.", "replacement"),
+    },
     "operation": {
         "Evaluate": ("blind pseudonymisering", "evaluation (blind door)"),
         "Pseudonymise": ("åben pseudonymisering", "plain door"),
