@@ -131,6 +131,8 @@ class Layers(grpc.ServerInterceptor):
             for request in requests:
                 self._authenticate(context)
                 yield request
+            if not context.is_active():
+                raise TimeoutError  # gRPC may end the messages of a caller who has gone as if they were all
 
         return lambda requests, context: behaviour(checked(requests, context), context)
 
