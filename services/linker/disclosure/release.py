@@ -1,10 +1,11 @@
 """What may leave: released tables, frozen, with the digest that every door shows.
 
-1. A released table holds what is served and nothing else. Suppressed is a status;
-   such a cell has no value.
+1. A released table holds what is served and nothing else. Suppressed is a status; such a cell has no value.
+   A carried cell shows what an earlier revision of the table published, and says which.
 2. The digest is SHA-256 over the canonical JSON of everything but release id and
    digest. Equal content, equal digest.
-3. A release's audit is internal: it is stored and never served.
+3. Which cells were primary, secondary or hidden for a change is internal, as are the basis and the record's
+   counts of them: stored, never served.
 """
 
 from __future__ import annotations
@@ -24,17 +25,22 @@ class CellStatus(StrEnum):
     """Whether a cell's number is shown."""
 
     PUBLISHED = "published"
+    CARRIED = "carried"
     SUPPRESSED = "suppressed"
 
 
 @dataclass(frozen=True, slots=True)
 class ReleasedCell:
-    """One measure of one cell; `value` is None exactly when it is suppressed."""
+    """One measure of one cell; `value` is None exactly when it is suppressed.
+
+    `revision`: the revision of the table that published a carried value; 0 unless it is carried.
+    """
 
     categories: tuple[str, ...]
     measure: str
     status: CellStatus
     value: int | float | None
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +66,12 @@ class ReleasedMeasure:
 
 @dataclass(frozen=True, slots=True)
 class ReleasedTable:
-    """A table as it is served, for as long as it is live."""
+    """A table as it is served. `revision`: 1, 2, … for each table and period; the newest is live."""
 
     release_id: str
     table_id: str
     version: int
+    revision: int
     title_da: str
     title_en: str
     universe: str
@@ -88,13 +95,14 @@ class ReleasedTable:
         return replace(self, digest=hashlib.sha256(self.content().encode()).hexdigest())
 
     def says_as(self, other: ReleasedTable) -> bool:
-        """Say whether both tables show the same numbers of the same thing, titles and notes aside."""
+        """Say whether both tables show the same numbers of the same thing; titles, notes and revisions aside."""
         return self._said() == other._said()
 
     def _said(self) -> object:
         axes = [(axis.name, axis.categories, axis.subtotals, axis.total) for axis in self.axes]
         measures = [(measure.name, measure.unit) for measure in self.measures]
-        return (self.table_id, self.version, self.period, self.reference_date, axes, measures, self.cells)
+        cells = [(cell.categories, cell.measure, cell.status, cell.value, cell.revision) for cell in self.cells]
+        return (self.table_id, self.version, self.period, self.reference_date, axes, measures, cells)
 
     @classmethod
     def from_content(cls, content: str, release_id: str) -> ReleasedTable:
@@ -117,7 +125,9 @@ class ReleasedTable:
             ReleasedMeasure(entry["name"], entry["title_da"], Unit(entry["unit"])) for entry in document["measures"]
         )
         document["cells"] = tuple(
-            ReleasedCell(tuple(cell["categories"]), cell["measure"], CellStatus(cell["status"]), cell["value"])
+            ReleasedCell(
+                tuple(cell["categories"]), cell["measure"], CellStatus(cell["status"]), cell["value"], cell["revision"]
+            )
             for cell in document["cells"]
         )
         return cls(**document, release_id=release_id, digest="").sealed()
@@ -143,12 +153,58 @@ class CoverageShare:
 
 
 @dataclass(frozen=True, slots=True)
+class TableRecord:
+    """What the gate did to one table: counts of its released cells, a cell being one measure of one combination.
+
+    `cells` = `shown` + `carried` + `suppressed`. Internal: `primary` (unsafe by the rules), `changes` (unsafe only
+    for what they tell about another release) and `secondary` (hidden for the sake of these) tell why.
+    """
+
+    cells: int
+    shown: int
+    carried: int
+    suppressed: int
+    primary: int
+    secondary: int
+    changes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DisclosureRecord:
+    """The audit record of a release, frozen with its values.
+
+    `attackers`: how many of each name attacked. `programs`: linear programs solved. `witnesses`: tables that prove it.
+    `failures` and `unchecked`: 0 in whatever is released. `seconds`: what the release took; 0 from the gate, which
+    knows no clock.
+    """
+
+    tables: Mapping[str, TableRecord]
+    attackers: Mapping[str, int]
+    programs: int
+    witnesses: int
+    failures: int
+    unchecked: int
+    seconds: float = 0.0
+
+    def document(self) -> dict[str, Any]:
+        """Return what `from_document` reads: plain values only."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read back what `document` wrote."""
+        tables = {name: TableRecord(**counts) for name, counts in document["tables"].items()}
+        return cls(**{**document, "tables": tables})
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """The gate's answer.
 
-    `tables` are new and to be stored; `outcomes` has a row for each registered table, in
+    `tables` are new and to be stored; `outcomes` has a row for each registered table of the run, in
     order. `coverage` is what the coverage table shows, empty when none is live for this
-    run. `audit` is internal. `release_id` is empty when nothing new is released.
+    run. `record` and `basis` are internal; `basis` is what a later release is compared with (`basis`).
+    `release_id` is empty when nothing new is released; there are no tables and no basis then.
     """
 
     release_id: str
@@ -158,7 +214,18 @@ class Release:
     tables: tuple[ReleasedTable, ...]
     outcomes: tuple[TableOutcome, ...]
     coverage: tuple[CoverageShare, ...]
-    audit: Mapping[str, Mapping[str, int]]
+    record: DisclosureRecord
+    basis: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PastRelease:
+    """An earlier release, as the gate compares with it: its tables, and its basis."""
+
+    release_id: str
+    reference_date: date
+    tables: tuple[ReleasedTable, ...]
+    basis: bytes
 
 
 def canonical(document: Mapping[str, Any]) -> str:
