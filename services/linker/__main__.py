@@ -72,7 +72,8 @@ def serve(config: Path) -> None:
 
 def _serve(settings: LinkerSettings, folder: Path) -> None:
     tables = registry.load(settings.registry)
-    disclosure = policy.load(settings.disclosure)
+    disclosure = policy.parse(settings.disclosure.read_bytes())
+    registry.check_policies(tables, disclosure.policies)
     ristretto255.self_test()
     telemetry.setup(settings, "linker")
     with exclusive(settings.staging if settings.store_url else settings.store):

@@ -1,7 +1,10 @@
 """What counts as unsafe: the controller's numbers, read from `disclosure.toml`.
 
-No number of the policy stands in code. Its digest goes into every release, so that
-a release says under which policy it was made.
+1. No number of the policy stands in code. All must be given, and none that is not known.
+2. The digest is SHA-256 of the numbers' canonical JSON: comments and layout do not change it. It goes into every
+   release, so that a release says under which policy it was made.
+
+Who signed the file is the composition root's question (`kinlink.policy_signatures`).
 """
 
 from __future__ import annotations
@@ -9,45 +12,134 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from enum import StrEnum
+from itertools import pairwise
+
+from linker.disclosure.needs import ProtectionPolicy
+from linker.toml_entry import Entry
+
+_PERCENT = 100
+_PERMILLE = 1000
+_LARGEST_KNOWN = 2  # how many of a cell's largest contributions are kept, so the n of (n, k)
 
 
 class PolicyError(ValueError):
-    """The policy lacks a number, has an unknown one, or one out of range."""
+    """The policy lacks a number, has an unknown one or one out of range, or is not signed; names it."""
+
+
+class Spending(StrEnum):
+    """How the family table shows an amount."""
+
+    BANDS = "bands"
+    ROUNDED = "rounded"
+
+
+@dataclass(frozen=True, slots=True)
+class TablePolicy:
+    """What protects a registered table. `department_insiders`: each department is an attacker who knows its column."""
+
+    protection: ProtectionPolicy
+    department_insiders: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyTablePolicy:
+    """What protects the family table.
+
+    `bands_ore`: where bands start, ascending; what is below the first is a band too. `rounding_ore`: rounded amounts
+    are multiples of it, cut off at the larger of the quantile `top_quantile_permille` and the `top_rank`-th largest.
+    """
+
+    k: int
+    k_sensitive: int
+    sensitive: bool
+    l: int  # noqa: E741 - l-diversity's own name
+    spending: Spending
+    bands_ore: tuple[int, ...]
+    rounding_ore: int
+    top_quantile_permille: int
+    top_rank: int
+
+    @property
+    def smallest_class(self) -> int:
+        """Fewest families that share all coarsened properties."""
+        return self.k_sensitive if self.sensitive else self.k
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The disclosure policy.
+    """The disclosure policy: one for each kind of registered table, by name, and one for the family table."""
 
-    `threshold`: fewest contributors of a cell that is shown. `dominance_percent`: largest
-    share of a cell's absolute amount that one contributor may have. `months_between`:
-    fewest months between the reference dates of two live releases.
-    """
-
-    threshold: int
-    dominance_percent: int
-    zeros_are_disclosive: bool
-    months_between: int
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the policy's canonical JSON, hex."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+    policies: Mapping[str, TablePolicy]
+    family_table: FamilyTablePolicy
+    digest: str
 
 
-def load(path: Path) -> Policy:
-    """Read a policy file.
+def parse(content: bytes) -> Policy:
+    """Read the content of a policy file.
 
     Raises:
-        PolicyError: a number is missing, unknown or out of range.
+        PolicyError: it is not TOML; a number is missing, unknown or out of range.
     """
-    document = tomllib.loads(path.read_text(encoding="utf-8"))
     try:
-        policy = Policy(**document["primary"], **document["releases"])
-    except (KeyError, TypeError) as error:
-        raise PolicyError(f"the policy needs just the numbers of the shipped disclosure.toml: {error}") from None
-    if policy.threshold < 2 or not 0 < policy.dominance_percent <= 100 or policy.months_between < 1:
-        raise PolicyError("threshold is at least 2, dominance_percent in (0, 100], months_between at least 1")
+        document = Entry("disclosure policy", tomllib.loads(content.decode()), PolicyError)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PolicyError(f"disclosure policy: it is not TOML: {error}") from None
+    policies = {name: _table_policy(entry) for name, entry in document.named_entries("policies", "policy").items()}
+    family_table = _family_table(document.entry("family_table"))
+    document.nothing_else()
+    if not policies:
+        raise PolicyError("disclosure policy: it has at least one [policies.<name>]")
+    numbers = {
+        "policies": {name: asdict(policy) for name, policy in policies.items()},
+        "family_table": asdict(family_table),
+    }
+    canonical = json.dumps(numbers, sort_keys=True, separators=(",", ":"))
+    return Policy(policies, family_table, hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def _table_policy(entry: Entry) -> TablePolicy:
+    policy = TablePolicy(
+        ProtectionPolicy(
+            threshold=entry.number("threshold", at_least=2),
+            p_percent=entry.number("p_percent", at_most=_PERCENT) or None,
+            dominance=_dominance(entry),
+            interval_percent=entry.number("interval_percent", at_most=_PERCENT),
+            interval_minimum=entry.number("interval_minimum_ore", at_least=1),
+            zeros_are_disclosive=entry.flag("zeros_are_disclosive"),
+            singletons=entry.flag("singletons"),
+        ),
+        entry.flag("department_insiders"),
+    )
+    entry.nothing_else()
+    return policy
+
+
+def _dominance(entry: Entry) -> tuple[tuple[int, int], ...]:
+    rules = []
+    for n, percent in entry.number_lists("dominance", length=2):
+        if not 1 <= n <= _LARGEST_KNOWN or not 1 <= percent < _PERCENT:
+            raise entry.wrong(f"dominance is a list of [n, k], n 1 to {_LARGEST_KNOWN} and k 1 to {_PERCENT - 1}")
+        rules.append((n, percent))
+    return tuple(sorted(rules))
+
+
+def _family_table(entry: Entry) -> FamilyTablePolicy:
+    k = entry.number("k", at_least=2)
+    policy = FamilyTablePolicy(
+        k=k,
+        k_sensitive=entry.number("k_sensitive", at_least=k),
+        sensitive=entry.flag("sensitive"),
+        l=entry.number("l", at_least=2),
+        spending=entry.choice("spending", Spending),
+        bands_ore=entry.numbers("bands_ore"),
+        rounding_ore=entry.number("rounding_ore", at_least=1),
+        top_quantile_permille=entry.number("top_quantile_permille", at_least=1, at_most=_PERMILLE - 1),
+        top_rank=entry.number("top_rank", at_least=2),
+    )
+    entry.nothing_else()
+    if not policy.bands_ore or any(low >= high for low, high in pairwise(policy.bands_ore)):
+        raise entry.wrong("bands_ore is a list of whole numbers, ascending")
     return policy

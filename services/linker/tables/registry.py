@@ -1,33 +1,38 @@
 """Which tables exist: the closed list, read from `registry.toml`.
 
-1. A table is fixed before any data are seen: axes, measures, universe, notes. Tables
-   that name the same axis share its categories and levels.
-2. A level maps each registered category to the group it is shown in. Level 0 is the
-   identity; the others are candidates of the disclosure gate, tried by it in an order
-   that does not depend on data.
-3. A numeric axis from `first` to `last` has the categories "≤first", first+1, …,
-   "≥last". Its levels merge i categories into the lower end and j into the upper one,
-   for all i and j, fewest merges first (tails are where few families are); the last drops the axis.
-4. It does not know how contributions are computed, nor which level is shown.
+1. A table is fixed before any data are seen: axes, measures, universe, period, policy, notes. A new table enters with
+   the next release. Tables that name the same axis share its categories and subtotals.
+2. A subtotal is a named sum of leaves, and may name other subtotals as its parts: so hierarchies of any depth. No two
+   names of an axis stand for the same leaves, and a table with margins shows them all.
+3. A numeric axis from `first` to `last` has the categories "≤first", first+1, …, "≥last".
+4. `within` keeps a table to some leaves of an axis that it does not show.
+5. A column's name means one fact in all tables. The axis `group` means one target group in all tables.
+6. It does not know how facts are computed, nor which cells are shown.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from linker.tables import target_rules
 from linker.tables.target_rules import TargetGroup
+from linker.toml_entry import Entry
 
-AXIS_TOTAL = "total"
-# Columns that every released table has beside its axes.
-_RESERVED = frozenset({"contributor", "measure", "unit", "status", "integer", "real", "value"})
+GROUP = "group"
+"""The axis that a target group divides."""
+_MONTHS = 12
+_QUARTER = 3
+# Columns that facts and released tables have beside axes.
+_RESERVED = frozenset(
+    {"contributor", "person", "month", "measure", "unit", "status", "revision", "integer", "real", "value"}
+)
 
 
 class Unit(StrEnum):
@@ -40,18 +45,50 @@ class Unit(StrEnum):
     MEAN = "mean"
 
 
+class PeriodType(StrEnum):
+    """Which months of a run's year a table is about. The run's year ends with `through_month`, 1 to 12."""
+
+    YEAR = "year"
+    YEAR_TO_DATE = "year_to_date"
+    QUARTER = "quarter"
+
+    def is_due(self, through_month: int) -> bool:
+        """Say whether a run through this month makes such tables."""
+        match self:
+            case PeriodType.YEAR:
+                return through_month == _MONTHS
+            case PeriodType.YEAR_TO_DATE:
+                return True
+            case PeriodType.QUARTER:
+                return through_month % _QUARTER == 0
+
+    def months(self, through_month: int) -> tuple[int, ...]:
+        """Return the months, 1 to 12, that such a table sums in a run through this month."""
+        first = through_month - _QUARTER if self is PeriodType.QUARTER else 0
+        return tuple(range(first + 1, through_month + 1))
+
+    def label(self, year: int, through_month: int) -> str:
+        """Return the period's name: "2014", "2014M01-06" or "2014Q2"."""
+        match self:
+            case PeriodType.YEAR:
+                return str(year)
+            case PeriodType.YEAR_TO_DATE:
+                return f"{year}M01-{through_month:02}"
+            case PeriodType.QUARTER:
+                return f"{year}Q{through_month // _QUARTER}"
+
+
 class RegistryError(ValueError):
-    """The registry contradicts itself; names table or axis and what is wrong."""
+    """The registry contradicts itself; names table or axis and the expected form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
     """One way of dividing a table.
 
-    `total` is the name of the sum over all categories, empty when there is none.
-    `subtotals` name sums over some categories. `levels[k]` maps every category to its
-    group at level k, or to `total` when the level drops the axis. `titles_da` has a
-    Danish name for categories, groups, subtotals and total; a missing one is the code.
+    `categories` are the leaves. `total` is the name of the sum over all of them, empty when there is none. `subtotals`
+    name sums of leaves. `titles_da` has a Danish name for leaves, subtotals and total; a missing one is the code.
+    `of_period`: what leaf a contributor is in follows from the run's period, so that it can change from month to month.
     """
 
     name: str
@@ -59,15 +96,10 @@ class Axis:
     title_en: str
     categories: tuple[str, ...]
     total: str
-    levels: tuple[Mapping[str, str], ...]
     subtotals: Mapping[str, tuple[str, ...]]
     titles_da: Mapping[str, str]
     numeric: tuple[int, int] | None = None
-
-    def groups(self, level: int) -> tuple[str, ...]:
-        """Return the groups shown at `level`, in order; none when the level drops the axis."""
-        mapping = self.levels[level]
-        return tuple(dict.fromkeys(mapping[name] for name in self.categories if mapping[name] != self.total))
+    of_period: bool = False
 
     def category(self, number: pl.Expr) -> pl.Expr:
         """Return the category (String) of an integer expression, on a numeric axis.
@@ -91,9 +123,9 @@ class Axis:
 class Measure:
     """One number of each cell.
 
-    `column` is summed over the contributions of the cell. A share or mean divides by
-    `denominator`: a column of the contributions, or, when the table has denominator
-    axes, the number of contributors in the families frame. A count or amount has none.
+    `column` is a fact that is summed over the cell. A share or mean divides by the sum of `denominator`; a count or
+    amount has none. A denominator of another frame than the column's is summed over those of the table's axes that its
+    frame has.
     """
 
     name: str
@@ -107,8 +139,8 @@ class Measure:
 class RegisteredTable:
     """A table's definition.
 
-    With `margins` every total is shown as well, and no cell may be withheld alone. Without
-    them nothing sums to a cell, and unsafe cells are withheld one by one.
+    `within`: leaves, by axis, that the table is kept to. `policy`: which part of the disclosure policy it is protected
+    by. With `margins` every subtotal and total is shown as well; without them no cell is a sum of others.
     """
 
     table_id: str
@@ -119,17 +151,18 @@ class RegisteredTable:
     measures: tuple[Measure, ...]
     universe: str
     target_group: str | None
-    denominator_axes: tuple[str, ...]
+    target_group_version: int
+    within: Mapping[str, tuple[str, ...]]
+    period: PeriodType
+    policy: str
     notes_da: tuple[str, ...]
     margins: bool
-    target_group_version: int = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that contributions must have beside `contributor` and the axes."""
+        """The facts that its measures are made of, numerators first."""
         names = [measure.column for measure in self.measures]
-        if not self.denominator_axes:
-            names += [measure.denominator for measure in self.measures if measure.denominator]
+        names += [measure.denominator for measure in self.measures if measure.denominator]
         return tuple(dict.fromkeys(names))
 
     @property
@@ -144,129 +177,168 @@ class RegisteredTable:
         return {axis.name: axis for axis in self.axes}[name]
 
 
+def due(registry: Sequence[RegisteredTable], through_month: int) -> tuple[RegisteredTable, ...]:
+    """Return the tables that a run through this month makes, in the registry's order."""
+    return tuple(table for table in registry if table.period.is_due(through_month))
+
+
 def load(path: Path) -> tuple[RegisteredTable, ...]:
     """Read the registry, in the file's order; a target group's definition joins the table's notes.
 
     Raises:
-        RegistryError: an unknown axis, category, unit or target group, a repeated id, a table with margins on an
-            axis without total, or a level that a subtotal does not follow.
+        RegistryError: the file cannot be read or has an unknown or missing key; an axis names a leaf that it has not,
+            or one thing twice; a table names an unknown axis, leaf, unit, period or target group, has the id of
+            another, has margins on an axis without total, or is a quarter of an axis that is about the run's period;
+            two tables divide `group` by different target groups.
     """
-    document = tomllib.loads(path.read_text(encoding="utf-8"))
-    axes = {name: _axis(name, entry) for name, entry in document["axes"].items()}
-    tables = tuple(_table(entry, axes) for entry in document["table"])
-    ids = [table.table_id for table in tables]
-    if len(set(ids)) != len(ids):
-        raise RegistryError("a table id is given twice")
+    try:
+        document = Entry("registry", tomllib.loads(path.read_text(encoding="utf-8")), RegistryError)
+    except OSError as error:
+        raise RegistryError(f"registry: {path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RegistryError(f"registry: {path} is not TOML: {error}") from None
+    axes = {name: _axis(name, entry) for name, entry in document.named_entries("axes", "axis").items()}
+    tables = tuple(_table(entry, axes) for entry in document.entries("table"))
+    document.nothing_else()
+    for earlier, later in pairwise(sorted(table.table_id for table in tables)):
+        if earlier == later:
+            raise RegistryError(f"table {later}: the id is given twice")
+    groups = sorted({table.target_group for table in tables if table.target_group})
+    if len(groups) > 1:
+        raise RegistryError(f"axis {GROUP}: one target group in all tables; found {', '.join(groups)}")
     return tables
 
 
-def _axis(name: str, entry: Mapping[str, Any]) -> Axis:
-    total = entry.get("total", "")
-    numeric = (int(entry["first"]), int(entry["last"])) if "first" in entry else None
-    categories = _numbers(*numeric) if numeric else tuple(entry["categories"])
-    identity = {category: category for category in categories}
-    merges = (
-        _end_merges(*numeric, total)
-        if numeric
-        else [_level(name, identity, total, level) for level in entry.get("levels", [])]
-    )
-    subtotals = {key: tuple(parts) for key, parts in entry.get("subtotals", {}).items()}
-    levels = (identity, *merges)
+def check_policies(registry: Sequence[RegisteredTable], policies: Collection[str]) -> None:
+    """Refuse a table whose policy is not among these. Raises RegistryError."""
+    for table in registry:
+        if table.policy not in policies:
+            known = ", ".join(sorted(policies))
+            raise RegistryError(f"table {table.table_id}: policy is one of the disclosure policy's: {known}")
+
+
+def _axis(name: str, entry: Entry) -> Axis:
     if name in _RESERVED:
-        raise RegistryError(f"axis {name}: the name is taken")
-    if any(set(parts) - set(categories) for parts in subtotals.values()):
-        raise RegistryError(f"axis {name}: a subtotal names a category that is not registered")
-    for mapping in levels:
-        for parts in subtotals.values():
-            inside = {mapping[part] for part in parts}
-            outside = {group for category, group in mapping.items() if category not in parts}
-            if inside & outside:
-                raise RegistryError(f"axis {name}: a level cuts across a subtotal")
-    return Axis(
+        raise entry.wrong("the name is taken by a column of every table; give it another")
+    numeric = (entry.number("first"), entry.number("last")) if entry.has("first") else None
+    if numeric and numeric[0] >= numeric[1]:
+        raise entry.wrong("first must be less than last")
+    categories = _numbers(*numeric) if numeric else entry.texts("categories", default=None)
+    total = entry.text("total", default="")
+    subtotals = _subtotals(entry, categories, total)
+    axis = Axis(
         name,
-        entry["title_da"],
-        entry["title_en"],
+        entry.text("title_da"),
+        entry.text("title_en"),
         categories,
         total,
-        levels,
         subtotals,
-        entry.get("titles_da", {}),
+        entry.named_texts("titles_da"),
         numeric,
+        entry.flag("of_period", default=False),
     )
+    entry.nothing_else()
+    if unknown := sorted(set(axis.titles_da) - {*categories, *subtotals, total}):
+        raise entry.wrong(f"titles_da names {unknown[0]!r}, which is no category, subtotal or total of it")
+    return axis
 
 
-def _level(name: str, identity: Mapping[str, str], total: str, level: str | Mapping[str, list[str]]) -> dict[str, str]:
-    if level == AXIS_TOTAL and total:
-        return dict.fromkeys(identity, total)
-    if isinstance(level, str):
-        raise RegistryError(f"axis {name}: a level is groups of categories, or the word total on an axis with a total")
-    groups = {member: group for group, members in level.items() for member in members}
-    if set(groups) - set(identity) or len(groups) != sum(len(members) for members in level.values()):
-        raise RegistryError(f"axis {name}: a level names a category twice, or one that is not registered")
-    return {**identity, **groups}
+def _subtotals(entry: Entry, categories: Sequence[str], total: str) -> dict[str, tuple[str, ...]]:
+    """Return the leaves of each subtotal, in the axis' order."""
+    if not categories or len({*categories, total}) != len(categories) + 1 or "" in categories:
+        raise entry.wrong("categories are texts, each once, and other than the total")
+    leaves = {category: frozenset([category]) for category in categories}
+    taken = {frozenset(categories): total, **{leaf: name for name, leaf in leaves.items()}}
+    for name, parts in entry.named_lists("subtotals").items():
+        if name in leaves or name == total:
+            raise entry.wrong(f"subtotal {name}: the name is a category's or the total's")
+        if unknown := [part for part in parts if part not in leaves]:
+            raise entry.wrong(f"subtotal {name}: {unknown[0]!r} is neither a category nor a subtotal above it")
+        members = frozenset[str]().union(*(leaves[part] for part in parts))
+        if len(members) != sum(len(leaves[part]) for part in parts):
+            raise entry.wrong(f"subtotal {name}: it sums a category twice")
+        if members in taken:
+            raise entry.wrong(f"subtotal {name}: it is the same sum as {taken[members] or 'all categories'}")
+        leaves[name] = members
+        taken[members] = name
+    subtotals = list(leaves)[len(categories) :]
+    return {name: tuple(leaf for leaf in categories if leaf in leaves[name]) for name in subtotals}
 
 
 def _numbers(first: int, last: int) -> tuple[str, ...]:
     return (f"≤{first}", *(str(number) for number in range(first + 1, last)), f"≥{last}")
 
 
-def _end_merges(first: int, last: int, total: str) -> list[dict[str, str]]:
-    """Return all ways to merge i + 1 categories below and j + 1 above, i + j > 0, fewest first; then no axis."""
-    categories = _numbers(first, last)
-    merges = [(i, j) for i in range(last - first) for j in range(last - first - i) if i + j]
-    levels = []
-    for i, j in sorted(merges, key=lambda merge: (sum(merge), merge[1])):
-        level = {category: category for category in categories}
-        level.update(dict.fromkeys(categories[: i + 1], f"≤{first + i}"))
-        level.update(dict.fromkeys(categories[len(categories) - j - 1 :], f"≥{last - j}"))
-        levels.append(level)
-    return [*levels, dict.fromkeys(categories, total)]
-
-
-def _table(entry: Mapping[str, Any], axes: Mapping[str, Axis]) -> RegisteredTable:
-    table_id, margins = entry["id"], entry.get("margins", True)
-    unknown = [name for name in entry["axes"] if name not in axes]
-    if unknown:
-        raise RegistryError(f"table {table_id}: axis {unknown[0]} is not registered")
-    table_axes = tuple(axes[name] for name in entry["axes"])
-    if margins and not all(axis.total for axis in table_axes):
-        raise RegistryError(f"table {table_id}: a table with margins needs a total on every axis")
-    denominator_axes = tuple(entry.get("denominator_axes", ()))
-    if set(denominator_axes) - set(entry["axes"]):
-        raise RegistryError(f"table {table_id}: a denominator axis is not an axis of the table")
-    target_group, notes = entry.get("target_group"), list(entry.get("notes_da", ()))
-    group = _target_group(table_id, target_group) if target_group else None
+def _table(entry: Entry, axes: Mapping[str, Axis]) -> RegisteredTable:
+    table_id = entry.text("id")
+    entry.where = f"table {table_id}"
+    names = entry.texts("axes", default=None)
+    for name in names:
+        if name not in axes:
+            raise entry.wrong(f"axis {name} is not registered; add [axes.{name}]")
+    if not names or len(set(names)) != len(names):
+        raise entry.wrong("axes is a list of registered axes, each once")
+    table_axes = tuple(axes[name] for name in names)
+    margins = entry.flag("margins", default=True)
+    for axis in table_axes:
+        if margins and not axis.total:
+            raise entry.wrong(f"a table with margins needs a total on every axis; axis {axis.name} has none")
+    within = _within(entry, names, axes)
+    period = entry.choice("period", PeriodType)
+    if period is PeriodType.QUARTER and (about := [axis.name for axis in table_axes if axis.of_period]):
+        raise entry.wrong(f"a quarter has no axis {about[0]}, which is about the year until now; use year_to_date")
+    group = _target_group(entry, {*names, *within})
+    notes = [*entry.texts("notes_da")]
     if group:
         notes.append(f"Målgruppe: {group.title_da}, version {group.version}. {' '.join(group.text_da.split())}")
-    return RegisteredTable(
+    table = RegisteredTable(
         table_id=table_id,
-        version=int(entry["version"]),
-        title_da=entry["title_da"],
-        title_en=entry["title_en"],
+        version=entry.number("version", at_least=1),
+        title_da=entry.text("title_da"),
+        title_en=entry.text("title_en"),
         axes=table_axes,
-        measures=tuple(_measure(table_id, measure) for measure in entry["measure"]),
-        universe=entry["universe"],
-        target_group=target_group,
-        denominator_axes=denominator_axes,
+        measures=tuple(_measure(measure) for measure in entry.entries("measure")),
+        universe=entry.text("universe"),
+        target_group=group.name if group else None,
+        target_group_version=group.version if group else 0,
+        within=within,
+        period=period,
+        policy=entry.text("policy"),
         notes_da=tuple(notes),
         margins=margins,
-        target_group_version=group.version if group else 0,
     )
+    entry.nothing_else()
+    if not table.measures or len({measure.name for measure in table.measures}) != len(table.measures):
+        raise entry.wrong("it has at least one [[table.measure]], each of another name")
+    return table
 
 
-def _target_group(table_id: str, name: str) -> TargetGroup:
+def _within(entry: Entry, names: Sequence[str], axes: Mapping[str, Axis]) -> dict[str, tuple[str, ...]]:
+    within = entry.named_lists("within")
+    for name, leaves in within.items():
+        if name not in axes or name in names:
+            raise entry.wrong(f"within names {name}, which must be a registered axis that the table does not show")
+        known = set(axes[name].categories)
+        if not leaves or len(set(leaves)) != len(leaves) or not set(leaves) < known:
+            raise entry.wrong(f"within {name} is some, not all, of its categories: {', '.join(axes[name].categories)}")
+    return within
+
+
+def _target_group(entry: Entry, used: Collection[str]) -> TargetGroup | None:
+    name = entry.text("target_group", default="")
+    if bool(name) != (GROUP in used):
+        raise entry.wrong(f"target_group is given exactly when axes or within names {GROUP}")
     try:
-        return target_rules.load(name)
+        return target_rules.load(name) if name else None
     except target_rules.TargetGroupError as error:
-        raise RegistryError(f"table {table_id}: {error}") from None
+        raise entry.wrong(str(error)) from None
 
 
-def _measure(table_id: str, entry: Mapping[str, Any]) -> Measure:
-    try:
-        unit = Unit(entry["unit"])
-    except ValueError:
-        raise RegistryError(f"table {table_id}: a unit is one of {', '.join(Unit)}") from None
-    denominator = entry.get("denominator")
+def _measure(entry: Entry) -> Measure:
+    unit = entry.choice("unit", Unit)
+    name, title_da, column = entry.text("name"), entry.text("title_da"), entry.text("column")
+    denominator = entry.text("denominator", default="") or None
+    entry.nothing_else()
     if (denominator is not None) != (unit in (Unit.SHARE, Unit.MEAN, Unit.MEAN_ORE)):
-        raise RegistryError(f"table {table_id}: shares and means have a denominator, counts and amounts none")
-    return Measure(entry["name"], entry["title_da"], unit, entry["column"], denominator)
+        raise entry.wrong(f"measure {name}: shares and means have a denominator, counts and amounts none")
+    return Measure(name, title_da, unit, column, denominator)
