@@ -11,8 +11,9 @@ from linker.disclosure.attackers import Attacker, lone_contributors, outsider
 from linker.disclosure.classification import Classification, ClassificationError
 from linker.disclosure.elimination import eliminate
 from linker.disclosure.linking import CrossTable, link
-from linker.disclosure.needs import down, needs
+from linker.disclosure.needs import Needs, down, needs
 from linker.disclosure.programs import DOWN, UP, Attack, NoAnswer
+from linker.disclosure.relations import CombinationFacts, Relation, RelationError, related
 from linker.disclosure.suppression import protect, prove
 from linker.disclosure.system import LinkedSystem, NotAdditiveError, joined
 from tests.disclosure import NO_RULE, cells_of, contributions, flags, flat
@@ -172,6 +173,100 @@ def test_elimination_protects_the_sum_of_two_cells_that_a_lone_contributor_could
     )
     assert with_rule[total]
     assert not without[total]
+
+
+def test_table_within_some_leaves_shares_cells_with_tables_that_have_the_axis() -> None:
+    only = CrossTable("only", (flat("b", B),), {"a": ("a2",)})
+    facts = [(a, b, i, 10 + i) for i, (a, b) in enumerate((a, b) for a in A for b in B)]
+    system = link([TABLE, only], contributions(facts, ("a", "b")))
+    crossed, within = cells_of(system, TABLE), cells_of(system, only)
+    assert {code[0]: cell for code, cell in within.items()} == {b: crossed["a2", b] for b in (*B, "Total")}
+    alone = link([only], contributions(facts, ("a", "b")))
+    assert alone.values[cells_of(alone, only)["Total",]] == 12 + 13
+    with pytest.raises(ClassificationError, match="within a"):
+        link([replace(only, within={"a": ()})], contributions(facts, ("a", "b")))
+
+
+def test_table_that_is_not_shown_joins_with_cells_that_are_not_shown() -> None:
+    earlier = CrossTable("earlier", (flat("b", B),), {"a": ("a1", "a2")}, shown=False)
+    facts = [(a, b, i, 10 + i) for i, (a, b) in enumerate((a, b) for a in A for b in B)]
+    system = link([TABLE, earlier], contributions(facts, ("a", "b")))
+    assert sorted(system.values[~system.shown]) == [10 + 12, 11 + 13, 10 + 11 + 12 + 13]
+    assert not system.shown[system.tables["earlier"]].any()
+    with pytest.raises(ClassificationError, match="axis a"):
+        link([TABLE, CrossTable("a", (flat("a", A[:2]),))], contributions(facts, ("a", "b")))
+    assert link([TABLE, CrossTable("a", (flat("a", A[:2]),), {"a": A[:2]})], contributions(facts, ("a", "b")))
+
+
+def adults_and_children(families: list[tuple[str, int, int]]) -> tuple[LinkedSystem, list[dict[str, int]]]:
+    """Return families, adults, children and persons of each place as one system, and their cells by code."""
+    table = (flat("a", A),)
+    columns: dict[str, list[int]] = {
+        "families": [1 for _ in families],
+        "adults": [adults for _, adults, _ in families],
+        "children": [children for *_, children in families],
+        "persons": [adults + children for _, adults, children in families],
+    }
+    places = [place for place, *_ in families]
+    parts = [
+        link(
+            [CrossTable(name, table)],
+            contributions([(place, i, n) for i, (place, n) in enumerate(zip(places, column, strict=True))], ("a",)),
+            counted=True,
+        )
+        for name, column in columns.items()
+    ]
+    system = joined(parts)
+    return system, [{code[0]: cell for code, cell in cells_of(system, CrossTable(n, table)).items()} for n in columns]
+
+
+def test_combination_of_measures_that_is_nothing_gives_the_third_away_and_hides_it() -> None:
+    """Persons are adults and children: where few families have adults, a second measure of the place must be hidden."""
+    families = [("a1", 2, 2)] * 3 + [("a2", 2, 1)] * 8 + [("a3", 1, 3)] * 9
+    system, (_, adults, children, persons) = adults_and_children(families)
+    equations = [Relation(a, {persons[a]: 1, adults[a]: -1, children[a]: -1}) for a in A]
+    both = related(system, equations)
+    assert both.equations.shape[0] == system.equations.shape[0] + len(A)
+    primary = flags(both, [adults["a2"]])
+    found = Needs(primary, 4 * primary.astype(np.int64), 4 * primary.astype(np.int64))
+    policy = replace(NO_RULE, threshold=5)
+    assert not eliminate(system, primary, may_hide=system.shown)[[persons["a2"], children["a2"]]].any()
+    assert eliminate(both, primary, may_hide=both.shown)[[persons["a2"], children["a2"]]].any()
+    pattern = protect(both, policy, found)
+    assert pattern.proven
+    assert pattern.hidden[[persons["a2"], children["a2"]]].any()
+    up, down_ = pattern.ranges()
+    assert up[adults["a2"]] >= 4
+    assert down_[adults["a2"]] >= 4
+    assert not up[~pattern.hidden].any()
+    with pytest.raises(NotAdditiveError):
+        related(system, [Relation("wrong", {persons["a1"]: 1, adults["a1"]: -1})])
+
+
+def test_virtual_cell_that_is_primary_hides_what_gives_it_away() -> None:
+    """Adults less families are the second adults: two of them in a2, though adults and families are many."""
+    families = [("a1", 2, 2)] * 9 + [("a2", 1, 1)] * 8 + [("a2", 2, 1)] * 2 + [("a3", 2, 3)] * 9
+    system, (number, adults, *_) = adults_and_children(families)
+    facts = CombinationFacts(contributors=2, absolute=2, largest=1, second=1, sole=-1, nonnegative=True)
+    both = related(system, [Relation("second adults of a2", {adults["a2"]: 1, number["a2"]: -1}, facts)])
+    virtual = len(both) - 1
+    assert (both.values[virtual], both.shown[virtual], both.labels[virtual]) == (2, False, "second adults of a2")
+    policy = replace(NO_RULE, threshold=5)
+    assert not needs(both, policy).primary.any()
+    found = needs(both, policy, flags(both, [virtual]))
+    assert (found.up[virtual], found.down[virtual]) == (3, 2)
+    assert not prove(both, found, (outsider(),), np.zeros(len(both), bool)).proven
+    pattern = protect(both, policy, found)
+    assert pattern.proven
+    assert pattern.hidden[[adults["a2"], number["a2"]]].any()
+    assert not pattern.secondary(both)[virtual]
+
+
+def test_relation_between_counts_and_amounts_is_refused() -> None:
+    counts, _ = adults_and_children([("a1", 1, 1)])
+    both = joined([counts, replace(grid(FULL), tables={})])
+    with pytest.raises(RelationError, match="mixed"):
+        related(both, [Relation("mixed", {0: 1, len(both) - 1: 1})])
 
 
 def test_joined_systems_are_protected_as_they_are_alone() -> None:

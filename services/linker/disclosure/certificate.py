@@ -31,7 +31,7 @@ def uncertified(
     table that agrees with all the attacker knows and in which the cell differs from its true value by the need,
     within a millionth; so no reasoning from what it knows, of whatever kind, excludes that value.
     """
-    good = [witness for witness in witnesses if _fits(system, needs, hidden, witness)]
+    good = [witness for witness in witnesses if fits(system, needs, hidden, witness)]
     left = set()
     for number, attacker in enumerate(attackers):
         mine = [witness for witness in good if not np.any(witness[attacker.known])]
@@ -50,7 +50,8 @@ def uncertified(
     return left
 
 
-def _fits(system: LinkedSystem, needs: Needs, hidden: Flags, witness: Numbers) -> bool:
+def fits(system: LinkedSystem, needs: Needs, hidden: Flags, witness: Numbers) -> bool:
+    """Say whether a witness counts."""
     wide = np.max(needs.up[~system.counted], initial=0)
     unit = np.where(
         system.counted, 1.0, max(float(np.min(needs.up[needs.primary & ~system.counted], initial=wide)), 1.0)

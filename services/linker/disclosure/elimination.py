@@ -8,6 +8,7 @@ other in a fixed order; one that would make a primary cell a combination of the 
    is the atoms of one such contributor only; and the sum of two hidden atoms, one of which is a lone contributor's
    (or several atoms of the same one), is protected as if it were a cell.
 3. Where zeros must be protected, a cell that would give a sum of nothing but zeros is hidden.
+4. Combinations of measures that are nothing are known to everybody, like cells that are shown before all others.
 
 It does not know intervals: a hidden cell may still be known almost exactly (`suppression`).
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import scipy.sparse as sp
 
 from linker.disclosure.system import Flags, LinkedSystem
 
@@ -25,13 +27,20 @@ _Column = dict[int, int]  # row → coefficient, none of them 0
 
 
 def eliminate(
-    system: LinkedSystem, primary: Flags, *, may_hide: Flags, lone: bool = True, zeros: bool = False
+    system: LinkedSystem,
+    primary: Flags,
+    *,
+    may_hide: Flags,
+    lone: bool = True,
+    zeros: bool = False,
+    prefer: Flags | None = None,
 ) -> Flags:
     """Return the primary cells and those that must be hidden with them.
 
     `may_hide`: cells that are shown unless hidden; others are known to everybody when they are shown, such as
     empty ones. `lone`: rule 2. `zeros`: rule 3. Larger cells are shown first; of equals,
-    those of more atoms; then in the order of the system.
+    those of more atoms; then in the order of the system. `prefer`: cells that are shown last, as they were hidden
+    before.
     Deterministic. Cost: about 5 s for 10,000 cells in three dimensions.
 
     Guarantee: no primary cell is a linear combination of shown cells; modulo the prime, hence over the integers
@@ -39,18 +48,18 @@ def eliminate(
     """
     used = np.flatnonzero((may_hide & system.shown) | primary)
     atoms = system.atoms[:, used].tocsc()
-    columns = {
-        int(cell): dict.fromkeys(atoms.indices[atoms.indptr[place] : atoms.indptr[place + 1]].tolist(), 1)
-        for place, cell in enumerate(used)
-    }
+    columns = dict(zip(used.tolist(), _columns(atoms), strict=True))
     owners = _owners(system) if lone else {}
     empty = _zero_atoms(system) if zeros else frozenset()
     wanted = [columns[int(cell)] for cell in np.flatnonzero(primary)]
-    by_size = used[np.lexsort((-np.diff(atoms.indptr), -np.abs(system.values[used])))]
+    last = np.zeros(len(used), bool) if prefer is None else prefer[used]
+    by_size = used[np.lexsort((-np.diff(atoms.indptr), -np.abs(system.values[used]), last))]
     order = [int(cell) for cell in by_size if not primary[cell]]
     extra = _virtual(wanted, [columns[cell] for cell in order], owners) if lone else []
     hidden = primary.copy()
     elimination = _Elimination([*wanted, *extra], len(wanted), {cell: columns[cell] for cell in order}, owners, empty)
+    for nothing in filter(None, _columns((system.atoms @ system.equations.T).tocsc())):
+        elimination.give(nothing)
     for cell in order:
         hidden[cell] = not elimination.show(cell)
     return hidden
@@ -72,6 +81,7 @@ class _Elimination:
         self._cells = cells
         self._columns = {cell: dict(column) for cell, column in columns.items()}
         self._owners, self._empty = owners, empty
+        self._given: dict[int, _Column] = {}
         self._primaries_at = _rows(self._primaries)
         self._columns_at = _rows(self._columns)
 
@@ -84,11 +94,24 @@ class _Elimination:
             return True
         if self._empty.issuperset(column) or self._gives_away(column):
             return False
+        self._take_away(column)
+        return True
+
+    def give(self, column: _Column) -> None:
+        """Reduce all by a combination that everybody knows; it gives away what it gives away."""
+        column = dict(column)
+        for pivot, given in self._given.items():
+            if pivot in column:
+                _subtract(column, given, column[pivot] * pow(given[pivot], -1, _PRIME))
+        if column:
+            self._given[self._take_away(column)] = column
+
+    def _take_away(self, column: _Column) -> int:
         pivot = min(column, key=self._pivot_order)
         inverse = pow(column[pivot], -1, _PRIME)
         _reduce(self._primaries, self._primaries_at, pivot, column, inverse)
         _reduce(self._columns, self._columns_at, pivot, column, inverse)
-        return True
+        return pivot
 
     def _pivot_order(self, row: int) -> tuple[bool, bool, int, int]:
         """Rows of lone contributors and of zeros last, as the rules about them need their rows; then sparse ones."""
@@ -119,6 +142,26 @@ class _Elimination:
             if len(owners) <= 1 and None not in owners:
                 return True
         return False
+
+
+def _columns(matrix: sp.csc_matrix) -> list[_Column]:
+    """Return each column of whole numbers, modulo the prime."""
+    numbers = np.rint(matrix.data).astype(np.int64)
+    bounds = zip(matrix.indptr[:-1].tolist(), matrix.indptr[1:].tolist(), strict=True)
+    rows, entries = matrix.indices.tolist(), (numbers % _PRIME).tolist()
+    return [
+        {row: entry for row, entry in zip(rows[start:end], entries[start:end], strict=True) if entry}
+        for start, end in bounds
+    ]
+
+
+def _subtract(target: _Column, column: _Column, factor: int) -> None:
+    for row, coefficient in column.items():
+        value = (target.get(row, 0) - factor * coefficient) % _PRIME
+        if value:
+            target[row] = value
+        else:
+            target.pop(row, None)
 
 
 def _ratios(primary: _Column, column: _Column) -> list[int]:

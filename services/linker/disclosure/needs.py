@@ -49,14 +49,14 @@ class Needs:
     down: Integers
 
 
-def needs(system: LinkedSystem, policy: ProtectionPolicy) -> Needs:
-    """Return what must stay uncertain.
+def needs(system: LinkedSystem, policy: ProtectionPolicy, also: Flags | None = None) -> Needs:
+    """Return what must stay uncertain, of the cells that are shown and, `also`, of those flagged.
 
     Guarantee: a shown cell that is not primary has no contributor (unless zeros are disclosive) or at least `threshold`
     of them; if it is an amount without negative contributions, the second largest contributor, who subtracts its own,
     cannot bound the largest from above within p % of it, and no n contributors are above their dominance share.
     """
-    primary = _primary(system, policy) & system.shown
+    primary = _primary(system, policy) & (system.shown if also is None else system.shown | also)
     percent = np.where(primary, system.largest, 0) * (policy.p_percent or 0)
     width = np.maximum(-(-percent // 100), -(-np.abs(system.values) * policy.interval_percent // 100))
     width = np.maximum(width, policy.interval_minimum)
@@ -73,7 +73,7 @@ def down(system: LinkedSystem, found: Needs, attacker: Attacker) -> Integers:
     """
     atoms = system.atom_cells()
     known = np.where(np.isin(atoms, attacker.known), system.values[atoms], 0)
-    floor = system.atoms.T.astype(np.int64) @ known
+    floor = np.clip(system.atoms.T.astype(np.int64) @ known, 0, np.maximum(system.values, 0))
     return np.where(system.nonnegative, np.minimum(found.down, system.values - floor), found.down)
 
 

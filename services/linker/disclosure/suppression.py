@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from linker.disclosure.attackers import Attacker, lone_contributors, outsider
-from linker.disclosure.certificate import uncertified
+from linker.disclosure.certificate import fits, uncertified
 from linker.disclosure.elimination import eliminate
 from linker.disclosure.needs import Needs, ProtectionPolicy, needs
 from linker.disclosure.programs import Attack, NoAnswer, route, scales
@@ -34,6 +34,7 @@ _REROUTES = 4
 _LEAN = 20  # demands that may lean on a cell for it to be tried in the clean-up
 _CLEAN_UP = 400  # programs after which the clean-up stops: it frees few cells of a large system
 _SPREAD = 1000.0  # how much dearer a large cell is to hide than a small one: cost is log(1 + spread · value / unit)
+_PREFERRED = 0.5  # what a cell costs that was hidden before
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +43,7 @@ class Pattern:
 
     `hidden`: cells not shown, atoms that no table shows included. `failures`: demands that cannot be met by hiding
     anything. `unchecked`: demands that a program did not finish, or whose witness does not stand the check.
-    `programs`: linear programs solved. `witnesses`: the certificate.
+    `programs`: programs solved. `witnesses`: the certificate: differences from the true table that count.
     """
 
     hidden: Flags
@@ -58,6 +59,18 @@ class Pattern:
         """Say whether the pattern may be released."""
         return not self.failures and not self.unchecked
 
+    def ranges(self) -> tuple[Numbers, Numbers]:
+        """Return how far above and below its true value the outsider must find each cell possible; 0 where it is shown.
+
+        Guarantee: as far as the witnesses prove it; a cell may be less known than that. What an attacker with
+        knowledge of its own must find possible, the outsider must too.
+        """
+        up, down = np.zeros(len(self.hidden)), np.zeros(len(self.hidden))
+        for witness in self.witnesses:
+            np.maximum(up, witness, out=up)
+            np.maximum(down, -witness, out=down)
+        return up, down
+
     def secondary(self, system: LinkedSystem) -> Flags:
         """Return the cells hidden for the sake of primary ones."""
         flags: Flags = self.hidden & system.shown & ~self.needs.primary
@@ -71,24 +84,34 @@ def _silent(_: str, __: int, ___: int) -> None:
 def protect(
     system: LinkedSystem,
     policy: ProtectionPolicy,
+    found: Needs | None = None,
     *,
     insiders: Sequence[Attacker] = (),
+    prefer: Flags | None = None,
     progress: Progress = _silent,
 ) -> Pattern:
     """Return a pattern for a system. Deterministic. Cost: seconds for 1,000 cells, minutes for 10,000.
+
+    `found`: what must stay uncertain, where that is more than the policy's rules for shown cells say; its primary cells
+    need not be shown. `prefer`: cells that are hidden rather than others, as they were hidden before.
 
     Guarantee: if the pattern is proven, each of its attackers finds it possible that any primary cell it does not know
     lies as far above and below its true value as `needs` says (`uncertified`); nothing is claimed of a pattern
     that is not.
     """
-    found = needs(system, policy)
+    found = needs(system, policy) if found is None else found
     attackers = (outsider(), *(lone_contributors(system) if policy.singletons else ()), *insiders)
     may_hide = system.shown & ((system.contributors > 0) | policy.zeros_are_disclosive)
     gauss = eliminate(
-        system, found.primary, may_hide=may_hide, lone=policy.singletons, zeros=policy.zeros_are_disclosive
+        system,
+        found.primary,
+        may_hide=may_hide,
+        lone=policy.singletons,
+        zeros=policy.zeros_are_disclosive,
+        prefer=prefer,
     )
     progress("elimination", 1, 1)
-    return _Search(system, found, attackers, may_hide, gauss, progress).run()
+    return _Search(system, found, attackers, may_hide, gauss, progress, prefer).run()
 
 
 def prove(system: LinkedSystem, found: Needs, attackers: tuple[Attacker, ...], hidden: Flags) -> Pattern:
@@ -110,6 +133,7 @@ class _Search:
         may_hide: Flags,
         start: Flags,
         progress: Progress,
+        prefer: Flags | None = None,
     ) -> None:
         self._system, self._needs, self._attackers = system, found, attackers
         self._movable = may_hide | ~system.shown
@@ -120,6 +144,8 @@ class _Search:
         self._failures: list[Demand] = []
         self._programs = 0
         self._weights = np.log1p(_SPREAD * np.abs(system.values) / scales(system, found))
+        if prefer is not None:
+            self._weights = np.where(prefer, _PREFERRED * self._weights, self._weights)
 
     def run(self) -> Pattern:
         open_ = self.attack()
@@ -134,7 +160,8 @@ class _Search:
 
     def pattern(self) -> Pattern:
         """Return the pattern as it stands, its certificate checked."""
-        tables = tuple(self._witnesses.tables())
+        every = self._witnesses.tables()
+        tables = tuple(each for each in every if fits(self._system, self._needs, self._hidden, each))
         left = uncertified(self._system, self._needs, self._attackers, self._hidden, tables)
         failures = sorted(self._failures)
         unchecked = sorted(Demand(*each) for each in left - {(f.attacker, f.cell, f.side) for f in failures})

@@ -33,10 +33,12 @@ class LinkedSystem:
     `tables`: for each table, the cell of every combination of its codes, the last axis running fastest.
     `labels`: table and codes, for messages to who runs it. `values`: the true amount or count. `contributors`:
     how many contribute something else than 0. `absolute`, `largest`, `second`: sum and two largest of the absolute
-    contributions. `sole`: the contributor of a cell that has just one, else -1. `counted`: the cell is a count.
+    contributions. `sole`: the contributor of a cell that has just one, or just one with a row of 0, else -1.
+    `counted`: the cell is a count.
     `nonnegative`: everybody knows that no contribution is below 0. `shown`: some table shows it.
-    `equations`: csr, equations × cells, `equations @ values == 0`. `atoms`: csc, atoms × cells, 1 where the cell
-    sums the atom; every atom is a cell of its own as well.
+    `equations`: csr, equations × cells, `equations @ values == 0`. `atoms`: csc, atoms × cells, how often the cell
+    counts the atom: 1 or nothing, but for combinations of several measures (`relations`); every atom is a cell of its
+    own as well.
     """
 
     tables: Mapping[str, Integers]
@@ -71,6 +73,7 @@ class LinkedSystem:
     def atom_cells(self) -> Integers:
         """Return the cell that is each atom: the first one, where a sum of a single atom comes after it."""
         single = np.flatnonzero(np.diff(self.atoms.indptr) == 1)[::-1]
+        single = single[self.atoms.data[self.atoms.indptr[single]] == 1]
         cells = np.zeros(self.atoms.shape[0], np.int64)
         cells[self.atoms.indices[self.atoms.indptr[single]]] = single
         return cells
@@ -103,3 +106,15 @@ def joined(systems: Sequence[LinkedSystem]) -> LinkedSystem:
         atoms=sp.block_diag([system.atoms for system in systems], format="csc"),
         **arrays,
     )
+
+
+def distinct(equations: sp.csr_matrix) -> sp.csr_matrix:
+    """Return the equations without empty and repeated ones, entries sorted, in their first order."""
+    equations.sum_duplicates()
+    equations.eliminate_zeros()
+    equations.sort_indices()
+    seen: dict[tuple[bytes, bytes], int] = {}
+    for row, (start, end) in enumerate(zip(equations.indptr, equations.indptr[1:], strict=False)):
+        if end > start:
+            seen.setdefault((equations.indices[start:end].tobytes(), equations.data[start:end].tobytes()), row)
+    return equations[sorted(seen.values())]
