@@ -186,7 +186,7 @@ NEXT: dict[str, str] = {
     "REKEYING_IN_PROGRESS": "",
     "REKEYING_MISMATCH": "",
     "REKEYING_UNKNOWN": "Ask without an id for the newest rekeying.",
-    "RELEASE_EXISTS": "Read the released table, or ask the service's operator to withdraw it first.",
+    "RELEASE_OVERTAKEN": "",
     "REQUEST_ID_REUSED": "",
     "REQUEST_INVALID": "Mend the request as said, and ask again.",
     "RESTORE_OFFLINE": "",

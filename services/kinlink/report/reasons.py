@@ -188,7 +188,7 @@ MEANINGS: dict[str, Meaning] = {
             "DELIVERY_NOT_ACCEPTED",
             "DELIVERY_OPEN",
             "DELIVERY_WITHDRAWN",
-            "RELEASE_EXISTS",
+            "RELEASE_OVERTAKEN",
             "REQUEST_ID_REUSED",
             "RUN_IN_PROGRESS",
             "RUN_UNKNOWN",

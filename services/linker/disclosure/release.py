@@ -205,6 +205,7 @@ class Release:
     order. `coverage` is what the coverage table shows, empty when none is live for this
     run. `record` and `basis` are internal; `basis` is what a later release is compared with (`basis`).
     `release_id` is empty when nothing new is released; there are no tables and no basis then.
+    `follows` is the newest release that it was compared with, empty when there was none: nothing may come between.
     """
 
     release_id: str
@@ -216,6 +217,7 @@ class Release:
     coverage: tuple[CoverageShare, ...]
     record: DisclosureRecord
     basis: bytes
+    follows: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,18 @@
 """StatisticsService: look-up of released tables, as typed cells and as Arrow.
 
-A table that is not registered, not allowed to this caller, or not released gives the same
-answer, so that asking tells nothing. Nothing is computed here but another form of a release.
+1. A table that is not registered, not allowed to this caller, or not released gives the same answer, so that asking
+   tells nothing.
+2. Nothing is computed here but another form of a release.
+3. A withheld cell is SUPPRESSED, whatever withheld it. Of the record only what tells nothing of that is sent.
 """
 
 from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -19,8 +22,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kinlink.linker.v1 import statistics_service_pb2 as pb
 from kinlink.linker.v1.statistics_service_pb2_grpc import StatisticsServiceServicer
 from linker.disclosure.release import CellStatus, ReleasedCell, ReleasedTable
-from linker.store.releases import LiveTable, ReleaseRecord, Releases
-from linker.tables.registry import RegisteredTable, Unit
+from linker.store.releases import Releases, Revision, StoredRelease, StoredTable
+from linker.tables.registry import PeriodType, RegisteredTable, Unit
 from servicekit.audit import describe
 from servicekit.errors import NotFoundError
 from servicekit.identity import current_limits
@@ -36,12 +39,18 @@ MEASURES = {
 }
 _STATUSES = {
     CellStatus.PUBLISHED: pb.CELL_STATUS_PUBLISHED,
+    CellStatus.CARRIED: pb.CELL_STATUS_CARRIED,
     CellStatus.SUPPRESSED: pb.CELL_STATUS_SUPPRESSED,
+}
+_PERIODS = {
+    PeriodType.YEAR: pb.PERIOD_TYPE_YEAR,
+    PeriodType.YEAR_TO_DATE: pb.PERIOD_TYPE_YEAR_TO_DATE,
+    PeriodType.QUARTER: pb.PERIOD_TYPE_QUARTER,
 }
 
 
 class StatisticsApi(StatisticsServiceServicer):
-    """Serves StatisticsService from the registry and the live releases."""
+    """Serves StatisticsService from the registry and the releases."""
 
     def __init__(self, registry: Sequence[RegisteredTable], releases: Releases) -> None:
         self._registry = registry
@@ -53,17 +62,9 @@ class StatisticsApi(StatisticsServiceServicer):
         context: grpc.ServicerContext,
     ) -> pb.ListTablesResponse:
         """List the tables that the caller may read."""
-        periods = self._releases.periods()
+        revisions = self._releases.revisions()
         tables = [
-            pb.TableDefinition(
-                table_id=table.table_id,
-                version=table.version,
-                title_da=table.title_da,
-                title_en=table.title_en,
-                universe=table.universe_text,
-                notes=table.notes_da,
-                periods=periods.get(table.table_id, []),
-            )
+            _definition(table, revisions.get(table.table_id, []), table.period, table.universe_text)
             for table in self._registry
             if _allowed(table.table_id)
         ]
@@ -76,7 +77,7 @@ class StatisticsApi(StatisticsServiceServicer):
         context: grpc.ServicerContext,
     ) -> pb.GetTableResponse:
         """Return a released table as typed cells."""
-        found = self._find(request.table_id, request.period)
+        found = self._find(request)
         return pb.GetTableResponse(table=self._message(found))
 
     def StreamTable(
@@ -85,7 +86,7 @@ class StatisticsApi(StatisticsServiceServicer):
         context: grpc.ServicerContext,
     ) -> Iterator[pb.StreamTableResponse]:
         """Return a released table as an Arrow IPC stream, cut into messages."""
-        found = self._find(request.table_id, request.period)
+        found = self._find(request)
         content = arrow_stream(found.table)
         for start in range(0, len(content), MESSAGE_BYTES):
             yield pb.StreamTableResponse(arrow_ipc=content[start : start + MESSAGE_BYTES])
@@ -100,9 +101,9 @@ class StatisticsApi(StatisticsServiceServicer):
         describe(count=len(records))
         return pb.ListReleasesResponse(releases=map(_record, records))
 
-    def _find(self, table_id: str, period: str) -> LiveTable:
-        registered = any(table.table_id == table_id for table in self._registry)
-        found = self._releases.find(table_id, period) if registered and _allowed(table_id) else None
+    def _find(self, request: pb.GetTableRequest | pb.StreamTableRequest) -> StoredTable:
+        asked = self._registered(request.table_id)
+        found = self._releases.find(request.table_id, request.period, request.release_id) if asked else None
         if found is None:
             message = "no such released table, or not for this caller; ListTables names the tables and their periods"
             raise NotFoundError(message, "TABLE_NOT_FOUND")
@@ -110,24 +111,23 @@ class StatisticsApi(StatisticsServiceServicer):
         describe(subject=f"{table.table_id}/{table.period}/{table.release_id}", count=len(table.cells))
         return found
 
-    def _message(self, found: LiveTable) -> pb.Table:
+    def _registered(self, table_id: str) -> RegisteredTable | None:
+        """Return a registered table that the caller may read."""
+        return next((each for each in self._registry if each.table_id == table_id and _allowed(table_id)), None)
+
+    def _message(self, found: StoredTable) -> pb.Table:
         table = found.table
         units = {measure.name: measure.unit for measure in table.measures}
+        revisions = self._releases.revisions().get(table.table_id, [])
+        period_type = next(each.period for each in self._registry if each.table_id == table.table_id)
         return pb.Table(
-            definition=pb.TableDefinition(
-                table_id=table.table_id,
-                version=table.version,
-                title_da=table.title_da,
-                title_en=table.title_en,
-                universe=table.universe,
-                notes=table.notes_da,
-                periods=self._releases.periods().get(table.table_id, []),
-            ),
+            definition=_definition(table, revisions, period_type, table.universe),
             release_id=table.release_id,
             digest=bytes.fromhex(table.digest),
             period=table.period,
+            revision=table.revision,
             reference_date=table.reference_date.isoformat(),
-            released_at=_instant(found),
+            released_at=_instant(found.released_at),
             axes=[
                 pb.Axis(
                     name=axis.name,
@@ -139,7 +139,7 @@ class StatisticsApi(StatisticsServiceServicer):
                 )
                 for axis in table.axes
             ],
-            cells=[_cell(cell, units[cell.measure]) for cell in table.cells],
+            cells=[_cell(cell, units[cell.measure], _revision(cell, table)) for cell in table.cells],
             measures=[
                 pb.MeasureDefinition(name=each.name, title_da=each.title_da, measure=MEASURES[each.unit])
                 for each in table.measures
@@ -150,9 +150,9 @@ class StatisticsApi(StatisticsServiceServicer):
 def arrow_stream(table: ReleasedTable) -> bytes:
     """Return the table as an Arrow IPC stream: a row a cell and measure, in the release's order.
 
-    Columns: one an axis, measure, unit, status (String), integer (Int64), real (Float64); the one
-    of the last two that the unit names holds the value, and both are null where it is suppressed.
-    Metadata of the schema: release_id, digest (hex), definition (JSON).
+    Columns: one an axis, measure, unit, status (String), revision (Int32: whose number it is), integer (Int64), real
+    (Float64); the one of the last two that the unit names holds the value. Revision and value are null where it is
+    suppressed. Metadata of the schema: release_id, digest (hex), definition (JSON).
     """
     units = {measure.name: measure.unit for measure in table.measures}
     integers = [None if _is_real(units[cell.measure]) else cell.value for cell in table.cells]
@@ -164,6 +164,7 @@ def arrow_stream(table: ReleasedTable) -> bytes:
     columns["measure"] = pa.string(), [cell.measure for cell in table.cells]
     columns["unit"] = pa.string(), [units[cell.measure].value for cell in table.cells]
     columns["status"] = pa.string(), [cell.status.value for cell in table.cells]
+    columns["revision"] = pa.int32(), [_revision(cell, table) or None for cell in table.cells]
     columns["integer"] = pa.int64(), integers
     columns["real"] = pa.float64(), reals
     definition = {
@@ -174,6 +175,7 @@ def arrow_stream(table: ReleasedTable) -> bytes:
         "universe": table.universe,
         "notes_da": table.notes_da,
         "period": table.period,
+        "revision": table.revision,
         "reference_date": table.reference_date.isoformat(),
     }
     metadata: dict[bytes | str, bytes | str] = {
@@ -189,37 +191,86 @@ def arrow_stream(table: ReleasedTable) -> bytes:
     return sink.getvalue()
 
 
-def _record(record: ReleaseRecord) -> pb.ReleaseRecord:
-    table = record.live.table
+def _definition(
+    table: RegisteredTable | ReleasedTable, revisions: Sequence[Revision], period_type: PeriodType, universe: str
+) -> pb.TableDefinition:
+    return pb.TableDefinition(
+        table_id=table.table_id,
+        version=table.version,
+        title_da=table.title_da,
+        title_en=table.title_en,
+        universe=universe,
+        notes=table.notes_da,
+        periods=dict.fromkeys(each.period for each in revisions),
+        period_type=_PERIODS[period_type],
+        revisions=[
+            pb.Revision(
+                period=each.period,
+                revision=each.revision,
+                release_id=each.release_id,
+                reference_date=each.reference_date.isoformat(),
+                released_at=_instant(each.released_at),
+            )
+            for each in revisions
+        ],
+    )
+
+
+def _record(release: StoredRelease) -> pb.ReleaseRecord:
+    """Return the public part of a release's record.
+
+    How many lone contributors attacked would tell how many cells hold one family: only who attacked is sent.
+    """
+    record = release.record
     return pb.ReleaseRecord(
-        release_id=table.release_id,
+        release_id=release.release_id,
+        reference_date=release.reference_date.isoformat(),
+        released_at=_instant(release.released_at),
+        policy_digest=bytes.fromhex(release.policy_digest),
+        attackers=sorted(record.attackers),
+        programs=record.programs,
+        failures=record.failures,
+        unchecked=record.unchecked,
+        seconds=record.seconds,
+        tables=[_table_record(table, release.outcomes.get(table.table_id, "")) for table in release.tables],
+    )
+
+
+def _table_record(table: ReleasedTable, outcome: str) -> pb.TableRecord:
+    statuses = Counter(cell.status for cell in table.cells)
+    return pb.TableRecord(
         table_id=table.table_id,
         title_da=table.title_da,
         title_en=table.title_en,
         period=table.period,
-        reference_date=table.reference_date.isoformat(),
-        released_at=_instant(record.live),
+        revision=table.revision,
         digest=bytes.fromhex(table.digest),
-        policy_digest=bytes.fromhex(record.policy_digest),
-        outcome=record.outcome,
-        cells=record.cells,
-        withheld=record.withheld,
-        unsafe_at_finest=record.unsafe_at_finest,
+        outcome=outcome,
+        cells=len(table.cells),
+        shown=statuses[CellStatus.PUBLISHED],
+        carried=statuses[CellStatus.CARRIED],
+        suppressed=statuses[CellStatus.SUPPRESSED],
     )
 
 
-def _instant(found: LiveTable) -> Timestamp:
+def _instant(at: datetime) -> Timestamp:
     released_at = Timestamp()
-    released_at.FromDatetime(found.released_at.astimezone(UTC))
+    released_at.FromDatetime(at.astimezone(UTC))
     return released_at
 
 
-def _cell(cell: ReleasedCell, unit: Unit) -> pb.Cell:
+def _revision(cell: ReleasedCell, table: ReleasedTable) -> int:
+    """Return the revision whose number a cell shows; 0 when it is suppressed."""
+    return table.revision if cell.status is CellStatus.PUBLISHED else cell.revision
+
+
+def _cell(cell: ReleasedCell, unit: Unit, revision: int) -> pb.Cell:
     message = pb.Cell(
         categories=cell.categories,
         measure_name=cell.measure,
         measure=MEASURES[unit],
         status=_STATUSES[cell.status],
+        revision=revision,
     )
     if cell.value is not None and _is_real(unit):
         message.real = cell.value

@@ -1,4 +1,4 @@
-"""Releases and released tables."""
+"""Releases, released tables, and what later releases are compared with."""
 
 from __future__ import annotations
 
@@ -16,19 +16,26 @@ def upgrade() -> None:
     op.create_table(
         "releases",
         sa.Column("release_id", sa.String(32), primary_key=True),
+        sa.Column("number", sa.Integer, nullable=False, unique=True),
         sa.Column("period", sa.String(10), nullable=False),
         sa.Column("reference_date", sa.Date, nullable=False),
         sa.Column("policy_digest", sa.String(64), nullable=False),
         sa.Column("outcomes", sa.Text, nullable=False),
-        sa.Column("audit", sa.Text, nullable=False),
+        sa.Column("record", sa.Text, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     )
     op.create_table(
         "released_tables",
         sa.Column("table_id", sa.String(100), primary_key=True),
         sa.Column("period", sa.String(10), primary_key=True),
-        sa.Column("release_id", sa.String(32), sa.ForeignKey("releases.release_id"), nullable=False),
-        sa.Column("reference_date", sa.Date, nullable=False),
+        sa.Column("revision", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("release_id", sa.String(32), sa.ForeignKey("releases.release_id"), nullable=False, index=True),
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("content", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "release_bases",
+        sa.Column("release_id", sa.String(32), sa.ForeignKey("releases.release_id"), primary_key=True),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("content", sa.LargeBinary, nullable=False),
     )

@@ -1,23 +1,27 @@
-"""Releases and their tables: frozen, one live released table a table id and period.
+"""Releases: their tables, frozen, and what each later release is compared with.
 
-1. A release and its tables are stored in one transaction, and nothing here changes them.
-   A second live table for the same id and period is refused by the key itself.
-2. `content` is the canonical JSON that the digest covers. It is checked on reading: a row
-   that was tampered with is not served.
-3. No row and no field here stands for one family. `audit` is internal: of it, `records` gives one
-   count, to those who oversee releases; its other counts are of the cells that every reader sees.
+1. A release, its tables, its record and its basis are stored in one transaction, and nothing here changes them.
+2. A table and period have revisions 1, 2, …, one a release; each stays and is served by its release's id, the newest
+   without.
+3. Releases are numbered 1, 2, … without a gap. One that was not compared with the newest is refused: two runs that end
+   at the same time cannot both be protected against each other.
+4. `content` is the canonical JSON that a table's digest covers, and a basis has a digest too. Both are checked on
+   reading: a row that was tampered with is neither served nor compared with.
+5. A basis is pseudonymised personal data, like the facts it is made of; only `history` reads it. Of the record, what
+   tells why a cell was hidden stays here as well.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 import sqlalchemy as sa
 
-from linker.disclosure.release import CellStatus, Release, ReleasedTable, canonical
+from linker.disclosure.release import DisclosureRecord, PastRelease, Release, ReleasedTable, canonical
 from linker.store.state import METADATA, Instant, now
 from servicekit.database import read
 from servicekit.errors import ConflictError
@@ -26,11 +30,12 @@ RELEASES = sa.Table(
     "releases",
     METADATA,
     sa.Column("release_id", sa.String(32), primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False, unique=True),
     sa.Column("period", sa.String(10), nullable=False),
     sa.Column("reference_date", sa.Date, nullable=False),
     sa.Column("policy_digest", sa.String(64), nullable=False),
     sa.Column("outcomes", sa.Text, nullable=False),  # canonical JSON: table id -> outcome
-    sa.Column("audit", sa.Text, nullable=False),  # canonical JSON: table id -> counts; internal
+    sa.Column("record", sa.Text, nullable=False),  # canonical JSON of DisclosureRecord; internal
     sa.Column("created_at", Instant, nullable=False),
 )
 
@@ -39,35 +44,57 @@ RELEASED_TABLES = sa.Table(
     METADATA,
     sa.Column("table_id", sa.String(100), primary_key=True),
     sa.Column("period", sa.String(10), primary_key=True),
-    sa.Column("release_id", sa.String(32), sa.ForeignKey("releases.release_id"), nullable=False),
-    sa.Column("reference_date", sa.Date, nullable=False),
+    sa.Column("revision", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("release_id", sa.String(32), sa.ForeignKey("releases.release_id"), nullable=False, index=True),
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("content", sa.Text, nullable=False),
 )
 
+RELEASE_BASES = sa.Table(
+    "release_bases",
+    METADATA,
+    sa.Column("release_id", sa.String(32), sa.ForeignKey("releases.release_id"), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+)
+
+_TABLES = sa.select(RELEASED_TABLES, RELEASES.c.created_at).join(RELEASES)
+
 
 class TamperedReleaseError(RuntimeError):
-    """A stored table does not match its digest."""
+    """A stored table or basis does not match its digest."""
 
 
 @dataclass(frozen=True, slots=True)
-class LiveTable:
-    """A released table that is served, and when it was released."""
+class StoredTable:
+    """A revision of a released table, and when it was released."""
 
     table: ReleasedTable
     released_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseRecord:
-    """A released table and the record of its disclosure control: counts of cells, and the outcome's sentence."""
+class Revision:
+    """One time that a table was released for a period, without its cells."""
 
-    live: LiveTable
+    period: str
+    revision: int
+    release_id: str
+    reference_date: date
+    released_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRelease:
+    """A release with its tables and its record; `outcomes` has a sentence for each table id."""
+
+    release_id: str
+    reference_date: date
+    released_at: datetime
     policy_digest: str
-    outcome: str
-    cells: int
-    withheld: int
-    unsafe_at_finest: int
+    outcomes: dict[str, str]
+    record: DisclosureRecord
+    tables: tuple[ReleasedTable, ...]
 
 
 class Releases:
@@ -77,12 +104,12 @@ class Releases:
         self._engine = engine
 
     def store(self, release: Release, connection: sa.Connection | None = None) -> None:
-        """Store a release and its tables; one without new tables leaves no row.
+        """Store a release, its tables and its basis; one without new tables leaves no row.
 
         Given a connection, as part of its transaction.
 
         Raises:
-            ConflictError: a live table exists for a table id and period; nothing is stored.
+            ConflictError: RELEASE_OVERTAKEN, it follows another release than the newest; nothing is stored.
         """
         if not release.tables:
             return
@@ -90,103 +117,139 @@ class Releases:
             with self._engine.begin() as own:
                 self.store(release, own)
             return
+        newest = connection.execute(
+            sa.select(RELEASES.c.number, RELEASES.c.release_id).order_by(RELEASES.c.number.desc()).limit(1)
+        ).first()
+        if release.follows != (newest.release_id if newest else ""):
+            raise _overtaken()
+        header = {
+            "release_id": release.release_id,
+            "number": newest.number + 1 if newest else 1,
+            "period": release.period,
+            "reference_date": release.reference_date,
+            "policy_digest": release.policy_digest,
+            "outcomes": canonical({outcome.table_id: outcome.outcome for outcome in release.outcomes}),
+            "record": canonical(release.record.document()),
+            "created_at": now(),
+        }
         rows = [
             {
                 "table_id": table.table_id,
                 "period": table.period,
-                "release_id": table.release_id,
-                "reference_date": table.reference_date,
+                "revision": table.revision,
+                "release_id": release.release_id,
                 "digest": table.digest,
                 "content": table.content(),
             }
             for table in release.tables
         ]
-        header = {
-            "release_id": release.release_id,
-            "period": release.period,
-            "reference_date": release.reference_date,
-            "policy_digest": release.policy_digest,
-            "outcomes": canonical({outcome.table_id: outcome.outcome for outcome in release.outcomes}),
-            "audit": canonical(release.audit),
-            "created_at": now(),
-        }
+        basis = {"release_id": release.release_id, "digest": _sha256(release.basis), "content": release.basis}
         try:
             with connection.begin_nested():
                 connection.execute(sa.insert(RELEASES), header)
                 connection.execute(sa.insert(RELEASED_TABLES), rows)
+                connection.execute(sa.insert(RELEASE_BASES), basis)
         except sa.exc.IntegrityError:
-            raise ConflictError("a live release exists for this table and period", "RELEASE_EXISTS") from None
+            raise _overtaken() from None
 
-    def live(self) -> Sequence[ReleasedTable]:
-        """Return all live tables, by table id and period: the gate's history.
+    def history(self) -> Sequence[PastRelease]:
+        """Return every release with its tables and its basis, oldest first: what the gate compares with.
 
         Raises:
-            TamperedReleaseError: a table does not match its digest.
+            TamperedReleaseError: a table or a basis does not match its digest.
         """
-        query = sa.select(RELEASED_TABLES).order_by(RELEASED_TABLES.c.table_id, RELEASED_TABLES.c.period)
+        query = sa.select(RELEASES, RELEASE_BASES.c.digest, RELEASE_BASES.c.content).join(RELEASE_BASES)
         with read(self._engine) as connection:
-            return [_table(row) for row in connection.execute(query)]
+            tables = _tables_by_release(connection)
+            rows = connection.execute(query.order_by(RELEASES.c.number)).all()
+        return [PastRelease(row.release_id, row.reference_date, tables[row.release_id], _basis(row)) for row in rows]
 
-    def find(self, table_id: str, period: str = "") -> LiveTable | None:
-        """Return the live table of a period, or of the newest when `period` is empty; None when there is none.
+    def find(self, table_id: str, period: str = "", release_id: str = "") -> StoredTable | None:
+        """Return the newest revision of a table; None when there is none.
+
+        With a period, of that one, else of the newest; with a release id, the revision that is part of it.
 
         Raises:
             TamperedReleaseError: the table does not match its digest.
         """
-        query = (
-            sa.select(RELEASED_TABLES, RELEASES.c.created_at)
-            .join(RELEASES, RELEASES.c.release_id == RELEASED_TABLES.c.release_id)
-            .where(RELEASED_TABLES.c.table_id == table_id)
-            .order_by(RELEASED_TABLES.c.reference_date.desc(), RELEASED_TABLES.c.period.desc())
-            .limit(1)
-        )
+        query = _TABLES.where(RELEASED_TABLES.c.table_id == table_id)
         if period:
             query = query.where(RELEASED_TABLES.c.period == period)
+        if release_id:
+            query = query.where(RELEASED_TABLES.c.release_id == release_id)
         with read(self._engine) as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else LiveTable(_table(row), row.created_at)
+            row = connection.execute(_newest_first(query).limit(1)).one_or_none()
+        return None if row is None else StoredTable(_table(row), row.created_at)
 
-    def records(self) -> list[ReleaseRecord]:
-        """Return the record of each live released table, newest release first.
+    def records(self) -> list[StoredRelease]:
+        """Return every release with its record, newest first.
 
         Raises:
             TamperedReleaseError: a table does not match its digest.
         """
-        query = (
-            sa.select(RELEASED_TABLES, RELEASES.c.created_at, RELEASES.c.policy_digest)
-            .add_columns(RELEASES.c.outcomes, RELEASES.c.audit)
-            .join(RELEASES, RELEASES.c.release_id == RELEASED_TABLES.c.release_id)
-            .order_by(RELEASES.c.created_at.desc(), RELEASED_TABLES.c.table_id, RELEASED_TABLES.c.period)
-        )
         with read(self._engine) as connection:
-            return [_record(row) for row in connection.execute(query)]
+            tables = _tables_by_release(connection)
+            rows = connection.execute(sa.select(RELEASES).order_by(RELEASES.c.number.desc())).all()
+        return [
+            StoredRelease(
+                row.release_id,
+                row.reference_date,
+                row.created_at,
+                row.policy_digest,
+                json.loads(row.outcomes),
+                DisclosureRecord.from_document(json.loads(row.record)),
+                tables[row.release_id],
+            )
+            for row in rows
+        ]
 
-    def periods(self) -> dict[str, list[str]]:
-        """Return the periods of each table that has a live release, newest first."""
-        query = sa.select(RELEASED_TABLES.c.table_id, RELEASED_TABLES.c.period).order_by(
-            RELEASED_TABLES.c.reference_date.desc(), RELEASED_TABLES.c.period.desc()
-        )
-        found: dict[str, list[str]] = {}
+    def revisions(self) -> dict[str, list[Revision]]:
+        """Return the revisions of each released table, newest period first, and of a period the newest first."""
+        columns = [RELEASED_TABLES.c[name] for name in ("table_id", "period", "revision", "release_id")]
+        query = sa.select(*columns, RELEASES.c.reference_date, RELEASES.c.created_at).join(RELEASES)
+        found: dict[str, list[Revision]] = {}
         with read(self._engine) as connection:
-            for table_id, period in connection.execute(query):
-                found.setdefault(table_id, []).append(period)
+            for row in connection.execute(_newest_first(query)):
+                revision = Revision(row.period, row.revision, row.release_id, row.reference_date, row.created_at)
+                found.setdefault(row.table_id, []).append(revision)
         return found
+
+
+def _newest_first(query: sa.Select[tuple[object, ...]]) -> sa.Select[tuple[object, ...]]:
+    """Order by period, whose names sort as text within a table, and revision."""
+    return query.order_by(RELEASED_TABLES.c.period.desc(), RELEASED_TABLES.c.revision.desc())
+
+
+def _tables_by_release(connection: sa.Connection) -> dict[str, tuple[ReleasedTable, ...]]:
+    found: dict[str, tuple[ReleasedTable, ...]] = {}
+    for row in connection.execute(
+        sa.select(RELEASED_TABLES).order_by(RELEASED_TABLES.c.table_id, RELEASED_TABLES.c.period)
+    ):
+        found[row.release_id] = (*found.get(row.release_id, ()), _table(row))
+    return found
 
 
 def _table(row: sa.Row[tuple[object, ...]]) -> ReleasedTable:
     table = ReleasedTable.from_content(row.content, row.release_id)
-    if (table.digest, table.table_id, table.period) != (row.digest, row.table_id, row.period):
-        raise TamperedReleaseError(f"the stored release of {row.table_id} does not match its digest")
+    said = (table.digest, table.table_id, table.period, table.revision)
+    if said != (row.digest, row.table_id, row.period, row.revision):
+        raise TamperedReleaseError(
+            f"the stored table {row.table_id}, {row.period}, revision {row.revision} does not match its digest"
+        )
     return table
 
 
-def _record(row: sa.Row[tuple[object, ...]]) -> ReleaseRecord:
-    table = _table(row)
-    return ReleaseRecord(
-        live=LiveTable(table, row.created_at),
-        policy_digest=row.policy_digest,
-        outcome=json.loads(row.outcomes).get(row.table_id, ""),
-        cells=len(table.cells),
-        withheld=sum(cell.status is CellStatus.SUPPRESSED for cell in table.cells),
-        unsafe_at_finest=json.loads(row.audit).get(row.table_id, {}).get("unsafe_at_finest", 0),
-    )
+def _basis(row: sa.Row[tuple[object, ...]]) -> bytes:
+    content = bytes(row.content)
+    if _sha256(content) != row.digest:
+        raise TamperedReleaseError(f"the stored basis of release {row.release_id} does not match its digest")
+    return content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _overtaken() -> ConflictError:
+    message = "another run released while this one ran; start a new run, which is compared with that release too"
+    return ConflictError(message, "RELEASE_OVERTAKEN")

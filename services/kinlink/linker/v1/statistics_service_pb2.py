@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*kinlink/linker/v1/statistics_service.proto\x12\x11kinlink.linker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x01\n\x04\x41xis\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08title_da\x18\x02 \x01(\t\x12\x12\n\ncategories\x18\x03 \x03(\t\x12\r\n\x05total\x18\x04 \x01(\t\x12\x11\n\tsubtotals\x18\x05 \x03(\t\x12\x38\n\ttitles_da\x18\x06 \x03(\x0b\x32%.kinlink.linker.v1.Axis.TitlesDaEntry\x1a/\n\rTitlesDaEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"`\n\x11MeasureDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08title_da\x18\x02 \x01(\t\x12+\n\x07measure\x18\x03 \x01(\x0e\x32\x1a.kinlink.linker.v1.Measure\"\x8a\x01\n\x0fTableDefinition\x12\x10\n\x08table_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x10\n\x08title_da\x18\x03 \x01(\t\x12\x10\n\x08title_en\x18\x04 \x01(\t\x12\x10\n\x08universe\x18\x05 \x01(\t\x12\r\n\x05notes\x18\x06 \x03(\t\x12\x0f\n\x07periods\x18\x07 \x03(\t\"\xb8\x01\n\x04\x43\x65ll\x12\x12\n\ncategories\x18\x01 \x03(\t\x12\x14\n\x0cmeasure_name\x18\x02 \x01(\t\x12+\n\x07measure\x18\x03 \x01(\x0e\x32\x1a.kinlink.linker.v1.Measure\x12-\n\x06status\x18\x04 \x01(\x0e\x32\x1d.kinlink.linker.v1.CellStatus\x12\x11\n\x07integer\x18\x05 \x01(\x03H\x00\x12\x0e\n\x04real\x18\x06 \x01(\x01H\x00\x42\x07\n\x05value\"\xc3\x02\n\x05Table\x12\x36\n\ndefinition\x18\x01 \x01(\x0b\x32\".kinlink.linker.v1.TableDefinition\x12\x12\n\nrelease_id\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0e\n\x06period\x18\x04 \x01(\t\x12\x16\n\x0ereference_date\x18\x05 \x01(\t\x12/\n\x0breleased_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04\x61xes\x18\x07 \x03(\x0b\x32\x17.kinlink.linker.v1.Axis\x12&\n\x05\x63\x65lls\x18\x08 \x03(\x0b\x32\x17.kinlink.linker.v1.Cell\x12\x36\n\x08measures\x18\t \x03(\x0b\x32$.kinlink.linker.v1.MeasureDefinition\"\x13\n\x11ListTablesRequest\"H\n\x12ListTablesResponse\x12\x32\n\x06tables\x18\x01 \x03(\x0b\x32\".kinlink.linker.v1.TableDefinition\"3\n\x0fGetTableRequest\x12\x10\n\x08table_id\x18\x01 \x01(\t\x12\x0e\n\x06period\x18\x02 \x01(\t\";\n\x10GetTableResponse\x12\'\n\x05table\x18\x01 \x01(\x0b\x32\x18.kinlink.linker.v1.Table\"6\n\x12StreamTableRequest\x12\x10\n\x08table_id\x18\x01 \x01(\t\x12\x0e\n\x06period\x18\x02 \x01(\t\"(\n\x13StreamTableResponse\x12\x11\n\tarrow_ipc\x18\x01 \x01(\x0c\"\x15\n\x13ListReleasesRequest\"\xa5\x02\n\rReleaseRecord\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\x10\n\x08title_da\x18\x03 \x01(\t\x12\x10\n\x08title_en\x18\x04 \x01(\t\x12\x0e\n\x06period\x18\x05 \x01(\t\x12\x16\n\x0ereference_date\x18\x06 \x01(\t\x12/\n\x0breleased_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\x08 \x01(\x0c\x12\x15\n\rpolicy_digest\x18\t \x01(\x0c\x12\x0f\n\x07outcome\x18\n \x01(\t\x12\r\n\x05\x63\x65lls\x18\x0b \x01(\x04\x12\x10\n\x08withheld\x18\x0c \x01(\x04\x12\x18\n\x10unsafe_at_finest\x18\r \x01(\x04\"J\n\x14ListReleasesResponse\x12\x32\n\x08releases\x18\x01 \x03(\x0b\x32 .kinlink.linker.v1.ReleaseRecord*\x88\x01\n\x07Measure\x12\x17\n\x13MEASURE_UNSPECIFIED\x10\x00\x12\x11\n\rMEASURE_COUNT\x10\x01\x12\x16\n\x12MEASURE_AMOUNT_ORE\x10\x02\x12\x14\n\x10MEASURE_MEAN_ORE\x10\x03\x12\x11\n\rMEASURE_SHARE\x10\x04\x12\x10\n\x0cMEASURE_MEAN\x10\x05*`\n\nCellStatus\x12\x1b\n\x17\x43\x45LL_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x45LL_STATUS_PUBLISHED\x10\x01\x12\x1a\n\x16\x43\x45LL_STATUS_SUPPRESSED\x10\x02\x32\x84\x03\n\x11StatisticsService\x12Y\n\nListTables\x12$.kinlink.linker.v1.ListTablesRequest\x1a%.kinlink.linker.v1.ListTablesResponse\x12S\n\x08GetTable\x12\".kinlink.linker.v1.GetTableRequest\x1a#.kinlink.linker.v1.GetTableResponse\x12^\n\x0bStreamTable\x12%.kinlink.linker.v1.StreamTableRequest\x1a&.kinlink.linker.v1.StreamTableResponse0\x01\x12_\n\x0cListReleases\x12&.kinlink.linker.v1.ListReleasesRequest\x1a\'.kinlink.linker.v1.ListReleasesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*kinlink/linker/v1/statistics_service.proto\x12\x11kinlink.linker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x01\n\x04\x41xis\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08title_da\x18\x02 \x01(\t\x12\x12\n\ncategories\x18\x03 \x03(\t\x12\r\n\x05total\x18\x04 \x01(\t\x12\x11\n\tsubtotals\x18\x05 \x03(\t\x12\x38\n\ttitles_da\x18\x06 \x03(\x0b\x32%.kinlink.linker.v1.Axis.TitlesDaEntry\x1a/\n\rTitlesDaEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"`\n\x11MeasureDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08title_da\x18\x02 \x01(\t\x12+\n\x07measure\x18\x03 \x01(\x0e\x32\x1a.kinlink.linker.v1.Measure\"\xee\x01\n\x0fTableDefinition\x12\x10\n\x08table_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x10\n\x08title_da\x18\x03 \x01(\t\x12\x10\n\x08title_en\x18\x04 \x01(\t\x12\x10\n\x08universe\x18\x05 \x01(\t\x12\r\n\x05notes\x18\x06 \x03(\t\x12\x0f\n\x07periods\x18\x07 \x03(\t\x12\x32\n\x0bperiod_type\x18\x08 \x01(\x0e\x32\x1d.kinlink.linker.v1.PeriodType\x12.\n\trevisions\x18\t \x03(\x0b\x32\x1b.kinlink.linker.v1.Revision\"\x89\x01\n\x08Revision\x12\x0e\n\x06period\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\r\x12\x12\n\nrelease_id\x18\x03 \x01(\t\x12\x16\n\x0ereference_date\x18\x04 \x01(\t\x12/\n\x0breleased_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xca\x01\n\x04\x43\x65ll\x12\x12\n\ncategories\x18\x01 \x03(\t\x12\x14\n\x0cmeasure_name\x18\x02 \x01(\t\x12+\n\x07measure\x18\x03 \x01(\x0e\x32\x1a.kinlink.linker.v1.Measure\x12-\n\x06status\x18\x04 \x01(\x0e\x32\x1d.kinlink.linker.v1.CellStatus\x12\x11\n\x07integer\x18\x05 \x01(\x03H\x00\x12\x0e\n\x04real\x18\x06 \x01(\x01H\x00\x12\x10\n\x08revision\x18\x07 \x01(\rB\x07\n\x05value\"\xd5\x02\n\x05Table\x12\x36\n\ndefinition\x18\x01 \x01(\x0b\x32\".kinlink.linker.v1.TableDefinition\x12\x12\n\nrelease_id\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0e\n\x06period\x18\x04 \x01(\t\x12\x16\n\x0ereference_date\x18\x05 \x01(\t\x12/\n\x0breleased_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04\x61xes\x18\x07 \x03(\x0b\x32\x17.kinlink.linker.v1.Axis\x12&\n\x05\x63\x65lls\x18\x08 \x03(\x0b\x32\x17.kinlink.linker.v1.Cell\x12\x36\n\x08measures\x18\t \x03(\x0b\x32$.kinlink.linker.v1.MeasureDefinition\x12\x10\n\x08revision\x18\n \x01(\r\"\x13\n\x11ListTablesRequest\"H\n\x12ListTablesResponse\x12\x32\n\x06tables\x18\x01 \x03(\x0b\x32\".kinlink.linker.v1.TableDefinition\"G\n\x0fGetTableRequest\x12\x10\n\x08table_id\x18\x01 \x01(\t\x12\x0e\n\x06period\x18\x02 \x01(\t\x12\x12\n\nrelease_id\x18\x03 \x01(\t\";\n\x10GetTableResponse\x12\'\n\x05table\x18\x01 \x01(\x0b\x32\x18.kinlink.linker.v1.Table\"J\n\x12StreamTableRequest\x12\x10\n\x08table_id\x18\x01 \x01(\t\x12\x0e\n\x06period\x18\x02 \x01(\t\x12\x12\n\nrelease_id\x18\x03 \x01(\t\"(\n\x13StreamTableResponse\x12\x11\n\tarrow_ipc\x18\x01 \x01(\x0c\"\x15\n\x13ListReleasesRequest\"\x8e\x02\n\rReleaseRecord\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x16\n\x0ereference_date\x18\x02 \x01(\t\x12/\n\x0breleased_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rpolicy_digest\x18\x04 \x01(\x0c\x12\x11\n\tattackers\x18\x05 \x03(\t\x12\x10\n\x08programs\x18\x06 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x07 \x01(\x04\x12\x11\n\tunchecked\x18\x08 \x01(\x04\x12\x0f\n\x07seconds\x18\t \x01(\x01\x12.\n\x06tables\x18\n \x03(\x0b\x32\x1e.kinlink.linker.v1.TableRecord\"\xc9\x01\n\x0bTableRecord\x12\x10\n\x08table_id\x18\x01 \x01(\t\x12\x10\n\x08title_da\x18\x02 \x01(\t\x12\x10\n\x08title_en\x18\x03 \x01(\t\x12\x0e\n\x06period\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\r\x12\x0e\n\x06\x64igest\x18\x06 \x01(\x0c\x12\x0f\n\x07outcome\x18\x07 \x01(\t\x12\r\n\x05\x63\x65lls\x18\x08 \x01(\x04\x12\r\n\x05shown\x18\t \x01(\x04\x12\x0f\n\x07\x63\x61rried\x18\n \x01(\x04\x12\x12\n\nsuppressed\x18\x0b \x01(\x04\"J\n\x14ListReleasesResponse\x12\x32\n\x08releases\x18\x01 \x03(\x0b\x32 .kinlink.linker.v1.ReleaseRecord*\x88\x01\n\x07Measure\x12\x17\n\x13MEASURE_UNSPECIFIED\x10\x00\x12\x11\n\rMEASURE_COUNT\x10\x01\x12\x16\n\x12MEASURE_AMOUNT_ORE\x10\x02\x12\x14\n\x10MEASURE_MEAN_ORE\x10\x03\x12\x11\n\rMEASURE_SHARE\x10\x04\x12\x10\n\x0cMEASURE_MEAN\x10\x05*y\n\nCellStatus\x12\x1b\n\x17\x43\x45LL_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x45LL_STATUS_PUBLISHED\x10\x01\x12\x1a\n\x16\x43\x45LL_STATUS_SUPPRESSED\x10\x02\x12\x17\n\x13\x43\x45LL_STATUS_CARRIED\x10\x03*v\n\nPeriodType\x12\x1b\n\x17PERIOD_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10PERIOD_TYPE_YEAR\x10\x01\x12\x1c\n\x18PERIOD_TYPE_YEAR_TO_DATE\x10\x02\x12\x17\n\x13PERIOD_TYPE_QUARTER\x10\x03\x32\x84\x03\n\x11StatisticsService\x12Y\n\nListTables\x12$.kinlink.linker.v1.ListTablesRequest\x1a%.kinlink.linker.v1.ListTablesResponse\x12S\n\x08GetTable\x12\".kinlink.linker.v1.GetTableRequest\x1a#.kinlink.linker.v1.GetTableResponse\x12^\n\x0bStreamTable\x12%.kinlink.linker.v1.StreamTableRequest\x1a&.kinlink.linker.v1.StreamTableResponse0\x01\x12_\n\x0cListReleases\x12&.kinlink.linker.v1.ListReleasesRequest\x1a\'.kinlink.linker.v1.ListReleasesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AXIS_TITLESDAENTRY']._loaded_options = None
   _globals['_AXIS_TITLESDAENTRY']._serialized_options = b'8\001'
-  _globals['_MEASURE']._serialized_start=1755
-  _globals['_MEASURE']._serialized_end=1891
-  _globals['_CELLSTATUS']._serialized_start=1893
-  _globals['_CELLSTATUS']._serialized_end=1989
+  _globals['_MEASURE']._serialized_start=2252
+  _globals['_MEASURE']._serialized_end=2388
+  _globals['_CELLSTATUS']._serialized_start=2390
+  _globals['_CELLSTATUS']._serialized_end=2511
+  _globals['_PERIODTYPE']._serialized_start=2513
+  _globals['_PERIODTYPE']._serialized_end=2631
   _globals['_AXIS']._serialized_start=99
   _globals['_AXIS']._serialized_end=298
   _globals['_AXIS_TITLESDAENTRY']._serialized_start=251
@@ -45,29 +47,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEASUREDEFINITION']._serialized_start=300
   _globals['_MEASUREDEFINITION']._serialized_end=396
   _globals['_TABLEDEFINITION']._serialized_start=399
-  _globals['_TABLEDEFINITION']._serialized_end=537
-  _globals['_CELL']._serialized_start=540
-  _globals['_CELL']._serialized_end=724
-  _globals['_TABLE']._serialized_start=727
-  _globals['_TABLE']._serialized_end=1050
-  _globals['_LISTTABLESREQUEST']._serialized_start=1052
-  _globals['_LISTTABLESREQUEST']._serialized_end=1071
-  _globals['_LISTTABLESRESPONSE']._serialized_start=1073
-  _globals['_LISTTABLESRESPONSE']._serialized_end=1145
-  _globals['_GETTABLEREQUEST']._serialized_start=1147
-  _globals['_GETTABLEREQUEST']._serialized_end=1198
-  _globals['_GETTABLERESPONSE']._serialized_start=1200
-  _globals['_GETTABLERESPONSE']._serialized_end=1259
-  _globals['_STREAMTABLEREQUEST']._serialized_start=1261
-  _globals['_STREAMTABLEREQUEST']._serialized_end=1315
-  _globals['_STREAMTABLERESPONSE']._serialized_start=1317
-  _globals['_STREAMTABLERESPONSE']._serialized_end=1357
-  _globals['_LISTRELEASESREQUEST']._serialized_start=1359
-  _globals['_LISTRELEASESREQUEST']._serialized_end=1380
-  _globals['_RELEASERECORD']._serialized_start=1383
-  _globals['_RELEASERECORD']._serialized_end=1676
-  _globals['_LISTRELEASESRESPONSE']._serialized_start=1678
-  _globals['_LISTRELEASESRESPONSE']._serialized_end=1752
-  _globals['_STATISTICSSERVICE']._serialized_start=1992
-  _globals['_STATISTICSSERVICE']._serialized_end=2380
+  _globals['_TABLEDEFINITION']._serialized_end=637
+  _globals['_REVISION']._serialized_start=640
+  _globals['_REVISION']._serialized_end=777
+  _globals['_CELL']._serialized_start=780
+  _globals['_CELL']._serialized_end=982
+  _globals['_TABLE']._serialized_start=985
+  _globals['_TABLE']._serialized_end=1326
+  _globals['_LISTTABLESREQUEST']._serialized_start=1328
+  _globals['_LISTTABLESREQUEST']._serialized_end=1347
+  _globals['_LISTTABLESRESPONSE']._serialized_start=1349
+  _globals['_LISTTABLESRESPONSE']._serialized_end=1421
+  _globals['_GETTABLEREQUEST']._serialized_start=1423
+  _globals['_GETTABLEREQUEST']._serialized_end=1494
+  _globals['_GETTABLERESPONSE']._serialized_start=1496
+  _globals['_GETTABLERESPONSE']._serialized_end=1555
+  _globals['_STREAMTABLEREQUEST']._serialized_start=1557
+  _globals['_STREAMTABLEREQUEST']._serialized_end=1631
+  _globals['_STREAMTABLERESPONSE']._serialized_start=1633
+  _globals['_STREAMTABLERESPONSE']._serialized_end=1673
+  _globals['_LISTRELEASESREQUEST']._serialized_start=1675
+  _globals['_LISTRELEASESREQUEST']._serialized_end=1696
+  _globals['_RELEASERECORD']._serialized_start=1699
+  _globals['_RELEASERECORD']._serialized_end=1969
+  _globals['_TABLERECORD']._serialized_start=1972
+  _globals['_TABLERECORD']._serialized_end=2173
+  _globals['_LISTRELEASESRESPONSE']._serialized_start=2175
+  _globals['_LISTRELEASESRESPONSE']._serialized_end=2249
+  _globals['_STATISTICSSERVICE']._serialized_start=2634
+  _globals['_STATISTICSSERVICE']._serialized_end=3022
 # @@protoc_insertion_point(module_scope)

@@ -65,9 +65,16 @@ class _CellStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CellStatus
     CELL_STATUS_UNSPECIFIED: _CellStatus.ValueType  # 0
     """Not set. Never returned."""
     CELL_STATUS_PUBLISHED: _CellStatus.ValueType  # 1
-    """Shown."""
+    """Shown as of this revision."""
     CELL_STATUS_SUPPRESSED: _CellStatus.ValueType  # 2
-    """Withheld by disclosure control. Not zero, and not missing."""
+    """Withheld by disclosure control. Not zero, and not missing. What made it so
+    is not told: few families, one that is most of it, or that it would give
+    another such cell away.
+    """
+    CELL_STATUS_CARRIED: _CellStatus.ValueType  # 3
+    """The number of an earlier revision, named in `Cell.revision`. The present
+    number is withheld; it may have changed or not.
+    """
 
 class CellStatus(_CellStatus, metaclass=_CellStatusEnumTypeWrapper):
     """Whether a cell's number may be shown."""
@@ -75,10 +82,45 @@ class CellStatus(_CellStatus, metaclass=_CellStatusEnumTypeWrapper):
 CELL_STATUS_UNSPECIFIED: CellStatus.ValueType  # 0
 """Not set. Never returned."""
 CELL_STATUS_PUBLISHED: CellStatus.ValueType  # 1
-"""Shown."""
+"""Shown as of this revision."""
 CELL_STATUS_SUPPRESSED: CellStatus.ValueType  # 2
-"""Withheld by disclosure control. Not zero, and not missing."""
+"""Withheld by disclosure control. Not zero, and not missing. What made it so
+is not told: few families, one that is most of it, or that it would give
+another such cell away.
+"""
+CELL_STATUS_CARRIED: CellStatus.ValueType  # 3
+"""The number of an earlier revision, named in `Cell.revision`. The present
+number is withheld; it may have changed or not.
+"""
 Global___CellStatus: _TypeAlias = CellStatus  # noqa: Y015
+
+class _PeriodType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PeriodTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PeriodType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PERIOD_TYPE_UNSPECIFIED: _PeriodType.ValueType  # 0
+    """Not set. Never returned."""
+    PERIOD_TYPE_YEAR: _PeriodType.ValueType  # 1
+    """Calendar years: "2014"."""
+    PERIOD_TYPE_YEAR_TO_DATE: _PeriodType.ValueType  # 2
+    """From January to a month of the year: "2014M01-06"."""
+    PERIOD_TYPE_QUARTER: _PeriodType.ValueType  # 3
+    """Quarters: "2014Q2"."""
+
+class PeriodType(_PeriodType, metaclass=_PeriodTypeEnumTypeWrapper):
+    """What a table's periods are, and how they are written."""
+
+PERIOD_TYPE_UNSPECIFIED: PeriodType.ValueType  # 0
+"""Not set. Never returned."""
+PERIOD_TYPE_YEAR: PeriodType.ValueType  # 1
+"""Calendar years: "2014"."""
+PERIOD_TYPE_YEAR_TO_DATE: PeriodType.ValueType  # 2
+"""From January to a month of the year: "2014M01-06"."""
+PERIOD_TYPE_QUARTER: PeriodType.ValueType  # 3
+"""Quarters: "2014Q2"."""
+Global___PeriodType: _TypeAlias = PeriodType  # noqa: Y015
 
 @_typing.final
 class Axis(_message.Message):
@@ -120,9 +162,7 @@ class Axis(_message.Message):
     """The category that is the sum of the others. Empty when there is none."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Its categories, in order; the total is named in `total`.
-        Empty when all that is left of the axis is its total.
-        """
+        """Its categories, in order; the total is named in `total`. Never empty."""
 
     @_builtins.property
     def subtotals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -197,6 +237,8 @@ class TableDefinition(_message.Message):
     UNIVERSE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     PERIODS_FIELD_NUMBER: _builtins.int
+    PERIOD_TYPE_FIELD_NUMBER: _builtins.int
+    REVISIONS_FIELD_NUMBER: _builtins.int
     table_id: _builtins.str
     """The id, for example "services_by_departments". Always set."""
     version: _builtins.int
@@ -209,6 +251,8 @@ class TableDefinition(_message.Message):
     """Which families it covers, in words, with the target group's name and
     version. Always set.
     """
+    period_type: Global___PeriodType.ValueType
+    """What its periods are. Always set."""
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Definitions a reader needs: family, child, service, net, administration.
@@ -221,6 +265,12 @@ class TableDefinition(_message.Message):
         Empty when there is none yet.
         """
 
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revision]:
+        """Every revision that is served, newest period first, and of a period the
+        newest first. Empty when there is none yet.
+        """
+
     def __init__(
         self,
         *,
@@ -231,14 +281,56 @@ class TableDefinition(_message.Message):
         universe: _builtins.str = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
         periods: _abc.Iterable[_builtins.str] | None = ...,
+        period_type: Global___PeriodType.ValueType = ...,
+        revisions: _abc.Iterable[Global___Revision] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes", "periods", b"periods", "table_id", b"table_id", "title_da", b"title_da", "title_en", b"title_en", "universe", b"universe", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes", "period_type", b"period_type", "periods", b"periods", "revisions", b"revisions", "table_id", b"table_id", "title_da", b"title_da", "title_en", b"title_en", "universe", b"universe", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TableDefinition: _TypeAlias = TableDefinition  # noqa: Y015
+
+@_typing.final
+class Revision(_message.Message):
+    """One time that a table was released for a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    RELEASE_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_DATE_FIELD_NUMBER: _builtins.int
+    RELEASED_AT_FIELD_NUMBER: _builtins.int
+    period: _builtins.str
+    """The period. Always set."""
+    revision: _builtins.int
+    """Counted from 1 for each table and period. Always set."""
+    release_id: _builtins.str
+    """The frozen release it is part of. Always set."""
+    reference_date: _builtins.str
+    """The date whose families it is about, "YYYY-MM-DD". Always set."""
+    @_builtins.property
+    def released_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was released. Always set."""
+
+    def __init__(
+        self,
+        *,
+        period: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        release_id: _builtins.str = ...,
+        reference_date: _builtins.str = ...,
+        released_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["released_at", b"released_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "reference_date", b"reference_date", "release_id", b"release_id", "released_at", b"released_at", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Revision: _TypeAlias = Revision  # noqa: Y015
 
 @_typing.final
 class Cell(_message.Message):
@@ -252,6 +344,7 @@ class Cell(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     INTEGER_FIELD_NUMBER: _builtins.int
     REAL_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     measure_name: _builtins.str
     """Which number this is; a table may have several. Always set."""
     measure: Global___Measure.ValueType
@@ -262,6 +355,10 @@ class Cell(_message.Message):
     """Counts, and amounts in øre. Absent for other measures; 0 is a number."""
     real: _builtins.float
     """Shares in [0, 1] and means. Absent for other measures; 0 is a number."""
+    revision: _builtins.int
+    """The revision whose number this is: the table's own when PUBLISHED, an
+    earlier one when CARRIED. 0 when SUPPRESSED.
+    """
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One category for each axis, in the order of `Table.axes`. Always as many."""
@@ -275,10 +372,11 @@ class Cell(_message.Message):
         status: Global___CellStatus.ValueType = ...,
         integer: _builtins.int = ...,
         real: _builtins.float = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["integer", b"integer", "real", b"real", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "integer", b"integer", "measure", b"measure", "measure_name", b"measure_name", "real", b"real", "status", b"status", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "integer", b"integer", "measure", b"measure", "measure_name", b"measure_name", "real", b"real", "revision", b"revision", "status", b"status", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["integer", "real"]  # noqa: Y015
     _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
@@ -301,6 +399,7 @@ class Table(_message.Message):
     AXES_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
     MEASURES_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     release_id: _builtins.str
     """The frozen release it comes from. Always set."""
     digest: _builtins.bytes
@@ -309,6 +408,8 @@ class Table(_message.Message):
     """The period. Always set."""
     reference_date: _builtins.str
     """The reference date, "YYYY-MM-DD". Always set."""
+    revision: _builtins.int
+    """Which revision of this table and period it is, counted from 1. Always set."""
     @_builtins.property
     def definition(self) -> Global___TableDefinition:
         """What it says. Always set."""
@@ -319,9 +420,7 @@ class Table(_message.Message):
 
     @_builtins.property
     def axes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Axis]:
-        """The axes as released; coarser than registered where that was needed.
-        Never empty.
-        """
+        """The axes as registered. Never empty."""
 
     @_builtins.property
     def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cell]:
@@ -343,10 +442,11 @@ class Table(_message.Message):
         axes: _abc.Iterable[Global___Axis] | None = ...,
         cells: _abc.Iterable[Global___Cell] | None = ...,
         measures: _abc.Iterable[Global___MeasureDefinition] | None = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "released_at", b"released_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "cells", b"cells", "definition", b"definition", "digest", b"digest", "measures", b"measures", "period", b"period", "reference_date", b"reference_date", "release_id", b"release_id", "released_at", b"released_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "cells", b"cells", "definition", b"definition", "digest", b"digest", "measures", b"measures", "period", b"period", "reference_date", b"reference_date", "release_id", b"release_id", "released_at", b"released_at", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -401,21 +501,27 @@ class GetTableRequest(_message.Message):
 
     TABLE_ID_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
+    RELEASE_ID_FIELD_NUMBER: _builtins.int
     table_id: _builtins.str
     """The id. NOT_FOUND when it is not registered or has no release.
     Empty is not found.
     """
     period: _builtins.str
     """The period. Empty means the newest released."""
+    release_id: _builtins.str
+    """The release whose revision is asked for, as in `Revision.release_id`.
+    NOT_FOUND when the table is not in it. Empty means the newest revision.
+    """
     def __init__(
         self,
         *,
         table_id: _builtins.str = ...,
         period: _builtins.str = ...,
+        release_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "table_id", b"table_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "release_id", b"release_id", "table_id", b"table_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -453,19 +559,23 @@ class StreamTableRequest(_message.Message):
 
     TABLE_ID_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
+    RELEASE_ID_FIELD_NUMBER: _builtins.int
     table_id: _builtins.str
     """As in GetTableRequest."""
     period: _builtins.str
+    """As in GetTableRequest."""
+    release_id: _builtins.str
     """As in GetTableRequest."""
     def __init__(
         self,
         *,
         table_id: _builtins.str = ...,
         period: _builtins.str = ...,
+        release_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "table_id", b"table_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "release_id", b"release_id", "table_id", b"table_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -474,8 +584,8 @@ Global___StreamTableRequest: _TypeAlias = StreamTableRequest  # noqa: Y015
 @_typing.final
 class StreamTableResponse(_message.Message):
     """A part of an Arrow IPC stream. Concatenated, the parts are the stream: one
-    column an axis, then measure, unit, status, integer and real; release id, digest and
-    definition in the schema's metadata.
+    column an axis, then measure, unit, status, revision, integer and real; release
+    id, digest and definition in the schema's metadata.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -515,28 +625,94 @@ Global___ListReleasesRequest: _TypeAlias = ListReleasesRequest  # noqa: Y015
 
 @_typing.final
 class ReleaseRecord(_message.Message):
-    """A released table and the record of its disclosure control. Holds no cell, and
-    does not say which cells were withheld or coarsened beyond what `outcome`
-    tells every consumer.
+    """A release and the record of its disclosure control: counts, never a cell, and
+    nothing of why a cell was withheld.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RELEASE_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_DATE_FIELD_NUMBER: _builtins.int
+    RELEASED_AT_FIELD_NUMBER: _builtins.int
+    POLICY_DIGEST_FIELD_NUMBER: _builtins.int
+    ATTACKERS_FIELD_NUMBER: _builtins.int
+    PROGRAMS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    UNCHECKED_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    TABLES_FIELD_NUMBER: _builtins.int
+    release_id: _builtins.str
+    """The frozen release. Always set."""
+    reference_date: _builtins.str
+    """The reference date, "YYYY-MM-DD". Always set."""
+    policy_digest: _builtins.bytes
+    """SHA-256 of the disclosure policy that it was protected by, 32 bytes. Always
+    set.
+    """
+    programs: _builtins.int
+    """Linear programs solved to prove it. 0 where none was needed."""
+    failures: _builtins.int
+    """Withheld numbers that an attacker comes too near. Always 0: a release with
+    one is refused.
+    """
+    unchecked: _builtins.int
+    """Proofs that did not come to an end. Always 0: they count as failures."""
+    seconds: _builtins.float
+    """What protecting and proving it took, seconds. 0 when it was not measured."""
+    @_builtins.property
+    def released_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was released. Always set."""
+
+    @_builtins.property
+    def attackers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The kinds of attacker that it was proven against, by name: "outsider" knows
+        what is shown; "singleton" is a lone contributor, who knows its own value as
+        well. Never empty.
+        """
+
+    @_builtins.property
+    def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableRecord]:
+        """Its tables, in order of id and period. Never empty."""
+
+    def __init__(
+        self,
+        *,
+        release_id: _builtins.str = ...,
+        reference_date: _builtins.str = ...,
+        released_at: _timestamp_pb2.Timestamp | None = ...,
+        policy_digest: _builtins.bytes = ...,
+        attackers: _abc.Iterable[_builtins.str] | None = ...,
+        programs: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        unchecked: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+        tables: _abc.Iterable[Global___TableRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["released_at", b"released_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attackers", b"attackers", "failures", b"failures", "policy_digest", b"policy_digest", "programs", b"programs", "reference_date", b"reference_date", "release_id", b"release_id", "released_at", b"released_at", "seconds", b"seconds", "tables", b"tables", "unchecked", b"unchecked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseRecord: _TypeAlias = ReleaseRecord  # noqa: Y015
+
+@_typing.final
+class TableRecord(_message.Message):
+    """A table of a release: what was shown of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
     TABLE_ID_FIELD_NUMBER: _builtins.int
     TITLE_DA_FIELD_NUMBER: _builtins.int
     TITLE_EN_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
-    REFERENCE_DATE_FIELD_NUMBER: _builtins.int
-    RELEASED_AT_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
-    POLICY_DIGEST_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
-    WITHHELD_FIELD_NUMBER: _builtins.int
-    UNSAFE_AT_FINEST_FIELD_NUMBER: _builtins.int
-    release_id: _builtins.str
-    """The frozen release. Always set."""
+    SHOWN_FIELD_NUMBER: _builtins.int
+    CARRIED_FIELD_NUMBER: _builtins.int
+    SUPPRESSED_FIELD_NUMBER: _builtins.int
     table_id: _builtins.str
     """The table's id. Always set."""
     title_da: _builtins.str
@@ -545,50 +721,44 @@ class ReleaseRecord(_message.Message):
     """Its English title. Always set."""
     period: _builtins.str
     """The period. Always set."""
-    reference_date: _builtins.str
-    """The reference date, "YYYY-MM-DD". Always set."""
+    revision: _builtins.int
+    """Which revision of the table and period it is, counted from 1. Always set."""
     digest: _builtins.bytes
     """SHA-256 of the released cells, 32 bytes; as in `Table.digest`. Always set."""
-    policy_digest: _builtins.bytes
-    """SHA-256 of the disclosure policy that it was protected by, 32 bytes. Always
-    set.
-    """
     outcome: _builtins.str
-    """A sentence: released as registered, or coarsened to what. Always set."""
+    """A sentence on what became of the table. Always set."""
     cells: _builtins.int
-    """Cells as released, margins included. 0 when there was nothing to count."""
-    withheld: _builtins.int
-    """Cells withheld of these. 0 means none."""
-    unsafe_at_finest: _builtins.int
-    """Cells that were unsafe before the table was coarsened. 0 means none."""
-    @_builtins.property
-    def released_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was released. Always set."""
-
+    """All cells, margins included; the sum of the three below. 0 when there was
+    nothing to count.
+    """
+    shown: _builtins.int
+    """Cells whose number of this revision is shown. 0 means none."""
+    carried: _builtins.int
+    """Cells that show the number of an earlier revision. 0 means none."""
+    suppressed: _builtins.int
+    """Cells whose number is withheld. 0 means none."""
     def __init__(
         self,
         *,
-        release_id: _builtins.str = ...,
         table_id: _builtins.str = ...,
         title_da: _builtins.str = ...,
         title_en: _builtins.str = ...,
         period: _builtins.str = ...,
-        reference_date: _builtins.str = ...,
-        released_at: _timestamp_pb2.Timestamp | None = ...,
+        revision: _builtins.int = ...,
         digest: _builtins.bytes = ...,
-        policy_digest: _builtins.bytes = ...,
         outcome: _builtins.str = ...,
         cells: _builtins.int = ...,
-        withheld: _builtins.int = ...,
-        unsafe_at_finest: _builtins.int = ...,
+        shown: _builtins.int = ...,
+        carried: _builtins.int = ...,
+        suppressed: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["released_at", b"released_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "digest", b"digest", "outcome", b"outcome", "period", b"period", "policy_digest", b"policy_digest", "reference_date", b"reference_date", "release_id", b"release_id", "released_at", b"released_at", "table_id", b"table_id", "title_da", b"title_da", "title_en", b"title_en", "unsafe_at_finest", b"unsafe_at_finest", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "cells", b"cells", "digest", b"digest", "outcome", b"outcome", "period", b"period", "revision", b"revision", "shown", b"shown", "suppressed", b"suppressed", "table_id", b"table_id", "title_da", b"title_da", "title_en", b"title_en"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ReleaseRecord: _TypeAlias = ReleaseRecord  # noqa: Y015
+Global___TableRecord: _TypeAlias = TableRecord  # noqa: Y015
 
 @_typing.final
 class ListReleasesResponse(_message.Message):

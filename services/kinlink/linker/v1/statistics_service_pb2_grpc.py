@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class StatisticsServiceStub:
     """Serves released tables. There is no free query: the tables are registered,
-    and each release is frozen. Serving one is a look-up.
+    and each release is frozen. Serving one is a look-up. A table may be released
+    again for the same period: each time is a revision, and all of them stay.
     """
 
     def __init__(self, channel):
@@ -60,7 +61,8 @@ class StatisticsServiceStub:
 
 class StatisticsServiceServicer:
     """Serves released tables. There is no free query: the tables are registered,
-    and each release is frozen. Serving one is a look-up.
+    and each release is frozen. Serving one is a look-up. A table may be released
+    again for the same period: each time is a revision, and all of them stay.
     """
 
     def ListTables(self, request, context):
@@ -125,7 +127,8 @@ def add_StatisticsServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class StatisticsService:
     """Serves released tables. There is no free query: the tables are registered,
-    and each release is frozen. Serving one is a look-up.
+    and each release is frozen. Serving one is a look-up. A table may be released
+    again for the same period: each time is a revision, and all of them stay.
     """
 
     @staticmethod

@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class StatisticsServiceStub:
     """Serves released tables. There is no free query: the tables are registered,
-    and each release is frozen. Serving one is a look-up.
+    and each release is frozen. Serving one is a look-up. A table may be released
+    again for the same period: each time is a revision, and all of them stay.
     """
 
     @_typing.overload
@@ -49,7 +50,8 @@ class StatisticsServiceStub:
 @_typing.type_check_only
 class StatisticsServiceAsyncStub(StatisticsServiceStub):
     """Serves released tables. There is no free query: the tables are registered,
-    and each release is frozen. Serving one is a look-up.
+    and each release is frozen. Serving one is a look-up. A table may be released
+    again for the same period: each time is a revision, and all of them stay.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -66,7 +68,8 @@ class StatisticsServiceAsyncStub(StatisticsServiceStub):
 
 class StatisticsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Serves released tables. There is no free query: the tables are registered,
-    and each release is frozen. Serving one is a look-up.
+    and each release is frozen. Serving one is a look-up. A table may be released
+    again for the same period: each time is a revision, and all of them stay.
     """
 
     @_abc_1.abstractmethod
