@@ -64,7 +64,9 @@ def with_linker(facts: Path) -> dict[str, pl.DataFrame]:
     families = families_with_children(members.lazy()).collect(engine="streaming")
     relatives = members.lazy().join(families.lazy(), on="family_id", how="semi")
     spending = family_spending(relatives, known["postings"], known["spells"], known["catalogue"], YEAR)
-    return {"members": members, "families": families, "spending": spending.collect(engine="streaming")}
+    cells = pl.col("amount_ore").sum()
+    years = spending.group_by(RESULTS["spending"]).agg(cells).filter(pl.col("amount_ore") != 0)  # a run keeps months
+    return {"members": members, "families": families, "spending": years.collect(engine="streaming")}
 
 
 def with_duckdb(facts: Path) -> dict[str, pl.DataFrame]:

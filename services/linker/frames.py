@@ -95,16 +95,17 @@ FAMILIES = pl.Schema(
     }
 )
 
-# Key: family_id, department, service. Services that count, in the year.
+# Key: family_id, department, service. Services that count, in the year until now.
 FAMILY_SERVICES = pl.Schema({"family_id": ID, "department": pl.String(), "service": pl.String()})
 
-# Key: family_id, department, type, area. Net amount in the year, øre.
+# Key: family_id, department, type, area, month. Net amount in the month (1 to 12 of the year), øre.
 FAMILY_SPENDING = pl.Schema(
     {
         "family_id": ID,
         "department": pl.String(),
         "type": pl.String(),
         "area": pl.String(),
+        "month": pl.Int8(),
         "amount_ore": pl.Int64(),
     }
 )

@@ -103,7 +103,7 @@ def viborg(services: list[tuple[int, str, str]], amount_ore: int, **given: Any) 
             DAY,
             services=pl.LazyFrame(services, schema=frames.FAMILY_SERVICES, orient="row"),
             spending=pl.LazyFrame(
-                [(1, "SOF", "offer", "special", amount_ore)], schema=frames.FAMILY_SPENDING, orient="row"
+                [(1, "SOF", "offer", "special", 1, amount_ore)], schema=frames.FAMILY_SPENDING, orient="row"
             ),
             **given,
         )

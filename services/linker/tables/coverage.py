@@ -6,13 +6,18 @@
    municipality on the reference date); method `exact` is the only one so far.
 3. Amounts are absolute: a posting's amount, a spell's cost in the year. So a refund
    does not hide the payment it belongs to.
-4. A contributor is the person of linked rows, and each unlinked row by itself: it is
-   not known which of them are one person's. Numbers of unlinked rows start above
-   all person ids, so that no two contributors share one.
+4. A contributor is the person of linked rows, by its id, and each unlinked row by itself: it is not known which of
+   them are one person's. An unlinked row's number is below 0 and made of its source, its amount and how many like it
+   came before it, so that a row which is delivered again next month has the same number, wherever it stands.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from linker import frames
@@ -22,15 +27,17 @@ from linker.tables.spending import spell_cost_ore
 # Key: contributor, source, method.
 COVERAGE = pl.Schema(
     {
-        "contributor": frames.ID,
+        "contributor": pl.Int64(),
         "source": pl.String(),
         "method": pl.String(),
         "rows": pl.Int64(),
         "rows_linked": pl.Int64(),
-        "amount_ore": pl.Int64(),
-        "amount_linked_ore": pl.Int64(),
+        "delivered_ore": pl.Int64(),
+        "linked_ore": pl.Int64(),
     }
 )
+_Words = npt.NDArray[np.uint64]
+_LOW: Final = np.uint64(2**62 - 1)
 
 
 def coverage(postings: pl.LazyFrame, spells: pl.LazyFrame, people: pl.LazyFrame, year: int) -> pl.LazyFrame:
@@ -57,27 +64,45 @@ def coverage(postings: pl.LazyFrame, spells: pl.LazyFrame, people: pl.LazyFrame,
         "person_id", "source", cost.alias("amount_ore")
     )
     rows = pl.concat([posted, ran]).join(known, on="person_id", how="left")
-    sums = (pl.len().cast(pl.Int64).alias("rows"), pl.col("amount_ore").sum())
     linked = (
         rows.filter(pl.col("linked").is_not_null())
-        .group_by("source", contributor="person_id")
-        .agg(*sums)
-        .with_columns(rows_linked="rows", amount_linked_ore="amount_ore")
+        .group_by("source", contributor=pl.col("person_id").cast(pl.Int64))
+        .agg(pl.len().cast(pl.Int64).alias("rows"), pl.col("amount_ore").sum().alias("delivered_ore"))
+        .with_columns(rows_linked="rows", linked_ore="delivered_ore")
     )
     unlinked = (
         rows.filter(pl.col("linked").is_null())
-        .select("source", "amount_ore")
-        .sort("source", "amount_ore")
-        .with_row_index("number")
-        .join(known.select(pl.col("person_id").max().fill_null(0).alias("greatest")), how="cross")
-        .select(
-            "source",
-            (pl.col("greatest") + 1 + pl.col("number")).cast(frames.ID).alias("contributor"),
-            pl.lit(1, pl.Int64).alias("rows"),
-            "amount_ore",
-            pl.lit(0, pl.Int64).alias("rows_linked"),
-            pl.lit(0, pl.Int64).alias("amount_linked_ore"),
-        )
+        .select("source", delivered_ore="amount_ore")
+        .with_columns(occurrence=pl.int_range(pl.len(), dtype=pl.Int64).over("source", "delivered_ore"))
+        .map_batches(_numbered, schema=_NUMBERED, streamable=False)
+        .with_columns(rows=pl.lit(1, pl.Int64), rows_linked=pl.lit(0, pl.Int64), linked_ore=pl.lit(0, pl.Int64))
     )
     found = pl.concat([linked, unlinked], how="diagonal").with_columns(method=pl.lit("exact"))
     return frames.check(found, COVERAGE, "coverage")
+
+
+_NUMBERED = pl.Schema({"source": pl.String(), "delivered_ore": pl.Int64(), "contributor": pl.Int64()})
+
+
+def _numbered(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with their numbers: 62 bits of source, amount and occurrence, mixed; -1 and below.
+
+    Two of a million rows share a number with a chance of 1 in 10 million; they count as one contributor then.
+    """
+    source = np.zeros(len(rows), np.uint64)
+    names = rows["source"].to_numpy()
+    for name in rows["source"].unique().to_list():
+        source[names == name] = int.from_bytes(sha256(name.encode()).digest()[:8], "big")
+    mixed = source
+    for column in ("delivered_ore", "occurrence"):
+        mixed = _mix(mixed ^ rows[column].to_numpy().astype(np.uint64))
+    number = -1 - (mixed & _LOW).astype(np.int64)
+    return rows.select("source", "delivered_ore", pl.Series("contributor", number, pl.Int64))
+
+
+def _mix(words: _Words) -> _Words:
+    """Return splitmix64's mixing of each word: every bit of the input changes half of the output's."""
+    words = words + np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))

@@ -1,4 +1,4 @@
-"""Days: a year, a window of months before the reference date, and spells within them."""
+"""Days: a year or its first months, a window of months before the reference date, and spells within them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ Period = tuple[datetime.date, datetime.date]
 def year_period(year: int) -> Period:
     """Return [1 January, next 1 January)."""
     return datetime.date(year, 1, 1), datetime.date(year + 1, 1, 1)
+
+
+def year_to(year: int, through_month: int) -> Period:
+    """Return [1 January, the first day after the month)."""
+    return datetime.date(year, 1, 1), datetime.date(year + through_month // 12, through_month % 12 + 1, 1)
 
 
 def months_before(reference_date: datetime.date, months: int) -> Period:
