@@ -145,11 +145,11 @@ def test_shown_cell_stays_known_when_an_attacker_that_knows_it_is_gone() -> None
     attack.know(own.known)
     attack.forget(own.known)
     for side in (UP, DOWN):
-        answer = attack.extreme(cell, side)
+        answer = attack.extreme(cell, side, 1)
         assert not isinstance(answer, NoAnswer)
         assert answer[cell] == 0
     attack.hide(cell)
-    answer = attack.extreme(cell, UP)
+    answer = attack.extreme(cell, UP, 1)
     assert not isinstance(answer, NoAnswer)
     assert answer[cell] > 0
 

@@ -1,11 +1,12 @@
-"""The two linear programs, solved by HiGHS: what an attacker can make of a cell, and the cheapest way to hide it.
+"""The two programs, solved by HiGHS: what an attacker can make of a cell, and the cheapest way to hide it.
 
 Variables are differences from the true table: tables that fit what is shown are those with A y = 0, y = 0 where a
 cell is shown or known, and y ≥ -value where a cell cannot be below 0.
 
-1. One thread, an iteration limit and no clock: the same program has the same answer in every run.
+1. One thread, limits of iterations and of nodes, and no clock: the same program has the same answer in every run.
 2. An answer that is not optimal is tried once more from a cold start, and then is no answer.
-3. Counts are whole numbers, and everybody knows it: an answer with parts of counts says nothing of counts.
+3. Counts are whole numbers, and everybody knows it: an answer with parts of counts says nothing of the counts that
+   hang together with them, and is sought again in whole numbers.
 4. Differences are in units of `scales`, so that tolerances mean the same for counts and amounts.
 """
 
@@ -15,13 +16,17 @@ from enum import Enum
 
 import highspy
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 
 from linker.disclosure.needs import Needs
 from linker.disclosure.system import Flags, Integers, LinkedSystem, Numbers
 
 UP, DOWN = 1, -1
 _ITERATIONS = 400_000
+_NODES = 500  # of a search in whole numbers; most need one
+_GAP = 0.05  # by which an answer in whole numbers may be dearer than the cheapest
 _NOISE = 1e-7  # HiGHS's own tolerance; in units of the scale
 _FREE = 1e-5  # cost of a cell that is hidden anyway: enough to keep ways short
 
@@ -43,20 +48,26 @@ class _Program:
     """min cost·y over A y = 0 and bounds, warm-started from the last solution."""
 
     def __init__(self, equations: sp.csr_matrix, lower: Numbers, upper: Numbers) -> None:
-        matrix = equations[np.flatnonzero(np.diff(equations.indptr))].tocsc()
+        self._matrix = equations[np.flatnonzero(np.diff(equations.indptr))].tocsc()
+        self._lower, self._upper = lower.copy(), upper.copy()
+        self._columns = np.arange(self._matrix.shape[1], dtype=np.int32)
+        self._highs = self._solver(self._columns, simplex_iteration_limit=_ITERATIONS)
+
+    def _solver(self, columns: npt.NDArray[np.int32], **options: float) -> highspy.Highs:
+        matrix = self._matrix[:, columns]
         model = highspy.HighsLp()
         model.num_col_, model.num_row_ = matrix.shape[1], matrix.shape[0]
         model.col_cost_ = np.zeros(matrix.shape[1])
-        model.col_lower_, model.col_upper_ = lower, upper
+        model.col_lower_, model.col_upper_ = self._lower[columns], self._upper[columns]
         model.row_lower_ = model.row_upper_ = np.zeros(matrix.shape[0])
         model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
         model.a_matrix_.start_, model.a_matrix_.index_ = matrix.indptr, matrix.indices
         model.a_matrix_.value_ = matrix.data
-        self._highs = highspy.Highs()  # type: ignore[no-untyped-call]
-        for option, value in (("output_flag", False), ("threads", 1), ("simplex_iteration_limit", _ITERATIONS)):
-            self._highs.setOptionValue(option, value)
-        self._highs.passModel(model)
-        self._columns = np.arange(matrix.shape[1], dtype=np.int32)
+        highs = highspy.Highs()  # type: ignore[no-untyped-call]
+        for option, value in {"output_flag": False, "threads": 1, **options}.items():
+            highs.setOptionValue(option, value)
+        highs.passModel(model)
+        return highs
 
     def solve(self, costs: Numbers) -> Numbers | NoAnswer:
         self._highs.changeColsCost(len(self._columns), self._columns, costs)
@@ -67,16 +78,36 @@ class _Program:
         }:
             self._highs.clearSolver()
             self._highs.run()
-        match self._highs.getModelStatus():
-            case highspy.HighsModelStatus.kOptimal:
-                return np.array(self._highs.getSolution().col_value)
-            case highspy.HighsModelStatus.kInfeasible:
-                return NoAnswer.INFEASIBLE
-            case _:
-                return NoAnswer.UNFINISHED
+        return _answer(self._highs)
+
+    def solve_whole(self, costs: Numbers, columns: Integers) -> Numbers | NoAnswer:
+        """Return a cheap answer in whole numbers, over these columns alone; the others stay at 0.
+
+        It need not be the cheapest: any answer will do, and the bound on nodes ends the search for better ones.
+        """
+        highs = self._solver(columns.astype(np.int32), mip_max_nodes=_NODES, mip_rel_gap=_GAP)
+        every = self._columns[: len(columns)]
+        highs.changeColsCost(len(every), every, costs[columns])
+        highs.changeColsIntegrality(len(every), every, np.full(len(every), highspy.HighsVarType.kInteger))
+        highs.run()
+        answer = _answer(highs)
+        if isinstance(answer, NoAnswer):
+            return answer
+        result = np.zeros(len(self._columns))
+        result[columns] = np.rint(answer)
+        return result
 
     def bound(self, column: int, lower: float, upper: float) -> None:
+        self._lower[column], self._upper[column] = lower, upper
         self._highs.changeColBounds(column, lower, upper)
+
+
+def _answer(highs: highspy.Highs) -> Numbers | NoAnswer:
+    status = highs.getModelStatus()
+    feasible = highs.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    if status == highspy.HighsModelStatus.kOptimal or (status == highspy.HighsModelStatus.kSolutionLimit and feasible):
+        return np.array(highs.getSolution().col_value)
+    return NoAnswer.INFEASIBLE if status == highspy.HighsModelStatus.kInfeasible else NoAnswer.UNFINISHED
 
 
 class Attack:
@@ -89,12 +120,14 @@ class Attack:
         self._place = np.full(len(system), -1)
         self._place[self._cells] = np.arange(len(self._cells))
         self._scales = scales(system, needs)[self._cells]
-        self._counted = system.counted
+        self._counted = system.counted[self._cells]
         self._values = np.abs(system.values[self._cells]) / self._scales
         far = reach(system, needs)[self._cells]
         self._lower = np.where(system.nonnegative[self._cells], -system.values[self._cells] / self._scales, -far)
         self._upper = far
-        self._program = _Program(system.equations[:, self._cells], self._lower, self._upper)
+        equations = system.equations[:, self._cells]
+        self._program = _Program(equations, self._lower, self._upper)
+        self._blocks = _blocks(equations)
         self._shown: set[int] = set()
         self.solved = 0
 
@@ -121,35 +154,60 @@ class Attack:
             if column >= 0 and cell not in self._shown:
                 self._program.bound(column, self._lower[column], self._upper[column])
 
-    def extreme(self, cell: int, side: int) -> Numbers | NoAnswer:
-        """Return the difference that takes the cell as far up or down as it goes."""
+    def extreme(self, cell: int, side: int, distance: float) -> Numbers | NoAnswer:
+        """Return the difference that takes the cell as far up or down as it goes.
+
+        Where that is an answer with parts of counts: one in whole numbers that takes the cell as far as the distance.
+        """
+        place = int(self._place[cell])
         costs = np.zeros(len(self._cells))
-        costs[self._place[cell]] = -side
-        return self._difference(costs)
+        costs[place] = -side
+        self.solved += 1
+        answer = self._program.solve(costs)
+        if isinstance(answer, NoAnswer):
+            return answer
+        whole = _whole(answer, self._counted, self._blocks)
+        if whole[place] or side * answer[place] < distance / self._scales[place]:
+            return self._difference(whole)
+        return self._in_whole_numbers(place, side, distance)
+
+    def _in_whole_numbers(self, place: int, side: int, distance: float) -> Numbers | NoAnswer:
+        self.solved += 1
+        lower, upper = self._lower[place], self._upper[place]
+        self._program.bound(place, *((distance, upper) if side == UP else (lower, -distance)))
+        block = np.flatnonzero(self._blocks == self._blocks[place])
+        answer = self._program.solve_whole(np.zeros(len(self._cells)), block)
+        self._program.bound(place, lower, upper)
+        return answer if isinstance(answer, NoAnswer) else self._difference(answer)
 
     def push(self, cells: Integers, signs: Numbers) -> Numbers | NoAnswer:
         """Return a difference that takes many cells far at once, small ones first."""
         places = self._place[cells]
         costs = np.zeros(len(self._cells))
         costs[places] = -signs / (0.01 + self._values[places])
-        return self._difference(costs)
-
-    def _difference(self, costs: Numbers) -> Numbers | NoAnswer:
         self.solved += 1
         answer = self._program.solve(costs)
-        if isinstance(answer, NoAnswer):
-            return answer
+        return answer if isinstance(answer, NoAnswer) else self._difference(_whole(answer, self._counted, self._blocks))
+
+    def _difference(self, answer: Numbers) -> Numbers:
         result = np.zeros(self._size)
         result[self._cells] = np.where(np.abs(answer) > _NOISE, answer, 0.0) * self._scales
-        return _whole(result, self._counted)
+        return result
 
 
-def _whole(difference: Numbers, counted: Flags) -> Numbers:
-    """Return the difference with whole counts; without any where they are not whole, as no equation mixes measures."""
+def _blocks(equations: sp.csr_matrix) -> Integers:
+    """Return a number for each column, the same for all that equations tie together."""
+    rows, columns = equations.shape
+    graph = sp.bmat([[None, equations], [equations.T, None]], format="csr")
+    blocks: Integers = connected_components(graph, directed=False)[1][rows : rows + columns].astype(np.int64)
+    return blocks
+
+
+def _whole(difference: Numbers, counted: Flags, blocks: Integers) -> Numbers:
+    """Return the difference with whole counts; nothing of a block in which counts are not whole."""
     whole = np.rint(difference)
-    if np.any(np.abs(difference - whole)[counted] > _NOISE):
-        whole = np.zeros_like(difference)
-    return np.where(counted, whole, difference)
+    broken = counted & (np.abs(difference - whole) > _NOISE)
+    return np.where(np.isin(blocks, blocks[broken]), 0.0, np.where(counted, whole, difference))
 
 
 def reach(system: LinkedSystem, needs: Needs) -> Numbers:
@@ -180,11 +238,19 @@ def route(
     program.bound(rises, least, max(least, float(far[place] if side == UP else lowest[place])))
     program.bound(falls, 0.0, 0.0)
     each = np.maximum(costs[cells], _FREE)
-    answer = program.solve(np.concatenate([each, each]))
+    twice = np.concatenate([each, each])
+    answer = program.solve(twice)
     if isinstance(answer, NoAnswer):
         return answer
     moved = answer[:count] - answer[count:]
+    blocks = _blocks(equations)
+    whole = _whole(moved, system.counted[cells], blocks)
+    if moved[place] and not whole[place]:
+        block = np.flatnonzero(np.tile(blocks == blocks[place], 2))
+        answer = program.solve_whole(twice, block)
+        if isinstance(answer, NoAnswer):
+            return answer
+        whole = answer[:count] - answer[count:]
     result = np.zeros(len(system))
-    result[cells] = np.where(np.abs(moved) > _NOISE, moved, 0.0) * unit
-    result = _whole(result, system.counted)
-    return result if result[cell] else NoAnswer.UNFINISHED
+    result[cells] = np.where(np.abs(whole) > _NOISE, whole, 0.0) * unit
+    return result

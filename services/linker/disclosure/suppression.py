@@ -210,7 +210,7 @@ class _Search:
             self._witnesses.add(answer)
 
     def _tried(self, attack: Attack, demand: Demand) -> bool:
-        answer = attack.extreme(demand.cell, demand.side)
+        answer = attack.extreme(demand.cell, demand.side, self._witnesses.distance(demand))
         if isinstance(answer, NoAnswer) or not self._witnesses.meets(answer, demand):
             return False
         self._witnesses.add(answer)
@@ -231,8 +231,8 @@ class _Search:
         for done, demand in enumerate(demands):
             if demand not in self._failures and not self._witnesses.is_met(demand):
                 way = self._way(demand, allowed, used)
-                self._take(demand, way)
-                if not isinstance(way, NoAnswer):
+                if not isinstance(way, NoAnswer):  # else the certificate will call it unchecked
+                    self._take(demand, way)
                     used |= way != 0
             self._progress("reroute", done + 1, len(demands))
         self._hidden = used
