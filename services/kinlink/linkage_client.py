@@ -57,6 +57,7 @@ class Run:
     message: str
     reference_date: date
     year: int
+    through_month: int
     snapshot: int
     coverage: Sequence[Coverage]
     tables: Sequence[TableOutcome]
@@ -69,13 +70,17 @@ class LinkageClient:
         """Use an open channel."""
         self._stub = LinkageServiceStub(channel)
 
-    def start(self, reference_date: date, year: int = 0, request_id: str = "") -> Run:
+    def start(self, reference_date: date, year: int = 0, request_id: str = "", *, through_month: int = 0) -> Run:
         """Start a run, or resume the one of `request_id`, a UUID; without one, a new one is made.
 
-        `year` 0 means the year before the reference date. Raises KinlinkError when refused.
+        `year` 0 means the year before the reference date; `through_month` is the last month of it that counts, 0
+        means all. Raises KinlinkError when refused.
         """
         request = pb.StartRunRequest(
-            request_id=request_id or str(uuid.uuid4()), reference_date=reference_date.isoformat(), year=year
+            request_id=request_id or str(uuid.uuid4()),
+            reference_date=reference_date.isoformat(),
+            year=year,
+            through_month=through_month,
         )
         try:
             return _run(self._stub.StartRun(request).run)
@@ -113,6 +118,7 @@ def _run(run: pb.Run) -> Run:
         message=run.message,
         reference_date=date.fromisoformat(run.reference_date),
         year=run.year,
+        through_month=run.through_month,
         snapshot=run.snapshot,
         coverage=[
             Coverage(

@@ -1,7 +1,7 @@
 """Linkage runs: started by request, one at a time, in the background, resumable.
 
 1. A request id is one run, for ever: the same again returns it, or resumes it when it was
-   interrupted; with another date it is refused.
+   interrupted; with another date, year or month it is refused.
 2. A run that stops before its end is INTERRUPTED with a reason; what it did stays. The
    result of a run, the release and the run's end are one transaction.
 3. After a restart nothing is under way: what was RUNNING is INTERRUPTED. So is a run whose
@@ -33,6 +33,8 @@ from servicekit.errors import (
     PreconditionError,
 )
 
+_MONTHS = 12
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -47,8 +49,8 @@ class Result:
 class Pipeline(Protocol):
     """Does the work of a run."""
 
-    def __call__(self, reference_date: date, year: int, report: Report) -> Result:
-        """Return the result; what is raised interrupts or fails the run."""
+    def __call__(self, reference_date: date, year: int, through_month: int, report: Report) -> Result:
+        """Return the result of the year through a month, 1 to 12; what is raised interrupts or fails the run."""
         ...
 
 
@@ -71,25 +73,26 @@ class Runs:
         """Interrupt the run under way, and wait for it a little."""
         self._background.close()
 
-    def start(self, request_id: str, reference_date: str, year: int) -> Run:
+    def start(self, request_id: str, reference_date: str, year: int, through_month: int) -> Run:
         """Start a run, or resume or return the one of this request.
 
-        `reference_date`: YYYY-MM-DD, a first of month. `year`: 0 means the year before it.
+        `reference_date`: YYYY-MM-DD, a first of month. `year`: 0 means the year before it. `through_month`: the last
+        month of the year that counts; 0 means all, and so does 12.
 
         Raises:
             InvalidError: REQUEST_INVALID, with the field.
-            ConflictError: REQUEST_ID_REUSED, the request id stands for another date or year.
+            ConflictError: REQUEST_ID_REUSED, the request id stands for another date, year or month.
             PreconditionError: RUN_IN_PROGRESS, another run is under way; SERVICE_STOPPING.
         """
-        day, year = _check(request_id, reference_date, year)
+        day, year, month = _check(request_id, reference_date, year, through_month)
         with self._starting:
             self._background.check_open()
             with self._engine.begin() as connection:
                 if self._background.idle:  # it ended and could not write so
                     runs.interrupt_all(connection, "SERVICE_FAILED", "the run's end could not be noted; start it again")
                 run = runs.of_request(connection, request_id)
-                if run is not None and (run.reference_date, run.year) != (day, year):
-                    message = "this request id started a run for another date or year; use a new id"
+                if run is not None and (run.reference_date, run.year, run.through_month) != (day, year, month):
+                    message = "this request id started a run for another date, year or month; use a new id"
                     raise ConflictError(message, "REQUEST_ID_REUSED")
                 if run is not None and run.state != RunState.INTERRUPTED:
                     return run
@@ -98,12 +101,12 @@ class Runs:
                     message = "another run is under way; watch it, or try again when it has ended"
                     raise PreconditionError(message, "RUN_IN_PROGRESS", metadata={"run_id": other.run_id})
                 if run is None:
-                    run_id = runs.start(connection, request_id, day, year)
+                    run_id = runs.start(connection, request_id, day, year, month)
                 else:
                     run_id = run.run_id
                     state = {"state": RunState.RUNNING, "reason": "", "message": "", "done": 0, "total": 0}
                     runs.change(connection, run_id, **state, stage=Stage.CONVERSION, snapshot=None)
-            self._background.start(run_id, lambda report: self._work(run_id, day, year, report))
+            self._background.start(run_id, lambda report: self._work(run_id, day, year, month, report))
         return self.get(run_id)
 
     def get(self, run_id: str) -> Run:
@@ -126,8 +129,8 @@ class Runs:
         """
         yield from self._background.watch(lambda: self.get(run_id), watching)
 
-    def _work(self, run_id: str, reference_date: date, year: int, report: Report) -> None:
-        result = self._pipeline(reference_date, year, report)
+    def _work(self, run_id: str, reference_date: date, year: int, through_month: int, report: Report) -> None:
+        result = self._pipeline(reference_date, year, through_month, report)
         with self._engine.begin() as connection:
             result.commit(connection)
             runs.change(
@@ -145,7 +148,7 @@ class Runs:
             runs.change(connection, run_id, **values)
 
 
-def _check(request_id: str, reference_date: str, year: int) -> tuple[date, int]:
+def _check(request_id: str, reference_date: str, year: int, through_month: int) -> tuple[date, int, int]:
     violations = []
     if not is_request_id(request_id):
         violations.append(FieldViolation("request_id", "expected a UUID"))
@@ -157,6 +160,10 @@ def _check(request_id: str, reference_date: str, year: int) -> tuple[date, int]:
         violations.append(FieldViolation("reference_date", "expected a first of month, YYYY-MM-DD"))
     if year and not 1900 <= year <= 2200:
         violations.append(FieldViolation("year", "expected a year, or 0 for the year before the reference date"))
+    if not 0 <= through_month <= _MONTHS:
+        violations.append(FieldViolation("through_month", "expected a month, 1 to 12, or 0 for the whole year"))
+    elif not year and through_month % _MONTHS:
+        violations.append(FieldViolation("year", "expected the year of through_month"))
     if violations:
         raise InvalidError("the run cannot be started: " + violations[0].description, "REQUEST_INVALID", violations)
-    return day, year or day.year - 1
+    return day, year or day.year - 1, through_month or _MONTHS

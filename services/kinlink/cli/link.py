@@ -17,6 +17,7 @@ from kinlink.errors import InputError
 from kinlink.linkage_client import STAGES, LinkageClient, Run
 
 _EPILOG = "Example: kinlink link run --reference-date 2015-01-01"
+_WHOLE_YEAR = 12
 _WIDTH = 100  # of text that does not go to a terminal
 
 
@@ -35,6 +36,9 @@ def run(
     year: Annotated[
         int, typer.Option(help="Whose services and spending; without it the year before.", show_default=False)
     ] = 0,
+    through_month: Annotated[
+        int, typer.Option(help="The last month of the year that counts; without it December.", show_default=False)
+    ] = 0,
     request_id: Annotated[
         str, typer.Option(help="A UUID of your own; the same again resumes the run.", show_default=False)
     ] = "",
@@ -46,9 +50,9 @@ def run(
         raise InputError("--reference-date must be a first of month: ages are exact only there.", "REQUEST_INVALID")
     with ClientConfig.load(config).linker_channel() as channel:
         client = LinkageClient(channel)
-        started = client.start(day, year, request_id)
+        started = client.start(day, year, request_id, through_month=through_month)
         again = ["kinlink", "link", "run", "--reference-date", f"{started.reference_date}", "--year", f"{started.year}"]
-        again += ["--request-id", started.request_id]
+        again += ["--through-month", f"{started.through_month}", "--request-id", started.request_id]
         follow(started, client.watch(started.run_id), STAGES, show=_show, again=again, config=config)
 
 
@@ -62,7 +66,7 @@ def status(
 
 
 def _show(run: Run) -> None:
-    typer.echo(f"run {run.run_id}: {run.state}, reference date {run.reference_date}, year {run.year}")
+    typer.echo(f"run {run.run_id}: {run.state}, reference date {run.reference_date}, {_months(run)}")
     if run.state == "running":
         progress = f", {run.done} of {run.total}" if run.total else ""
         typer.echo(f"stage: {run.stage}{progress}")
@@ -83,6 +87,10 @@ def _show(run: Run) -> None:
         for row in run.coverage:
             grid.add_row(row.source, row.method, _share(row.share_rows), _share(row.share_amount))
         console.print(grid)
+
+
+def _months(run: Run) -> str:
+    return f"year {run.year}" if run.through_month == _WHOLE_YEAR else f"{run.year} through month {run.through_month}"
 
 
 def _share(share: float | None) -> str:

@@ -37,7 +37,7 @@ class LinkageApi(LinkageServiceServicer):
 
     def StartRun(self, request: pb.StartRunRequest, context: grpc.ServicerContext) -> pb.StartRunResponse:
         """Start or resume a run."""
-        run = self._runs.start(request.request_id, request.reference_date, request.year)
+        run = self._runs.start(request.request_id, request.reference_date, request.year, request.through_month)
         describe(subject=f"run/{run.run_id}")
         return pb.StartRunResponse(run=_message(run))
 
@@ -66,6 +66,7 @@ def _message(run: Run) -> pb.Run:
         message=run.message,
         reference_date=run.reference_date.isoformat(),
         year=run.year,
+        through_month=run.through_month,
         snapshot=run.snapshot or 0,
         coverage=[pb.Coverage(**row) for row in run.coverage],
         tables=[pb.TableOutcome(**row) for row in run.tables],

@@ -26,12 +26,16 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it stands. `coverage` and `tables` are rows of the result, empty until it succeeded."""
+    """A run as it stands, of a year through a month, 1 to 12.
+
+    `coverage` and `tables` are rows of the result, empty until it succeeded.
+    """
 
     run_id: str
     request_id: str
     reference_date: date
     year: int
+    through_month: int
     state: RunState
     stage: Stage
     done: int
@@ -75,7 +79,7 @@ def running(connection: sa.Connection) -> Run | None:
     return _find(connection, sa.select(RUNS).where(RUNS.c.state == RunState.RUNNING))
 
 
-def start(connection: sa.Connection, request_id: str, reference_date: date, year: int) -> str:
+def start(connection: sa.Connection, request_id: str, reference_date: date, year: int, through_month: int) -> str:
     """Note a new run; return its id."""
     run_id = str(uuid.uuid4())
     connection.execute(
@@ -84,6 +88,7 @@ def start(connection: sa.Connection, request_id: str, reference_date: date, year
             request_id=request_id,
             reference_date=reference_date,
             year=year,
+            through_month=through_month,
             state=RunState.RUNNING,
             stage=Stage.CONVERSION,
             done=0,

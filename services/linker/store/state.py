@@ -107,6 +107,7 @@ RUNS = sa.Table(
     sa.Column("request_id", sa.String(36), nullable=False, unique=True),
     sa.Column("reference_date", sa.Date, nullable=False),
     sa.Column("year", sa.Integer, nullable=False),
+    sa.Column("through_month", sa.Integer, nullable=False),
     sa.Column("state", sa.String(12), nullable=False),
     sa.Column("stage", sa.String(12), nullable=False),
     sa.Column("done", sa.BigInteger, nullable=False),

@@ -147,7 +147,7 @@ class TableOutcome(_message.Message):
     release_id: _builtins.str
     """The release that now serves it. Empty when none was made."""
     outcome: _builtins.str
-    """A sentence: released, coarsened to what, unchanged, or refused and why."""
+    """A sentence: released, unchanged, or refused and why."""
     def __init__(
         self,
         *,
@@ -184,6 +184,7 @@ class Run(_message.Message):
     TABLES_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
+    THROUGH_MONTH_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Made by the service. Always set."""
     request_id: _builtins.str
@@ -203,16 +204,18 @@ class Run(_message.Message):
     reference_date: _builtins.str
     """The reference date, "YYYY-MM-DD". Always set."""
     year: _builtins.int
-    """The year of the spending tables. Always set."""
+    """The year whose services and spending are counted. Always set."""
     snapshot: _builtins.int
     """The snapshot it reads. 0 until conversion is done."""
+    through_month: _builtins.int
+    """The last month of the year that counts, 1 to 12. Always set."""
     @_builtins.property
     def coverage(self) -> _containers.RepeatedCompositeFieldContainer[Global___Coverage]:
         """One row a source and method. Empty until SUCCEEDED."""
 
     @_builtins.property
     def tables(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableOutcome]:
-        """One row a registered table. Empty until SUCCEEDED."""
+        """One row a registered table that the month makes. Empty until SUCCEEDED."""
 
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
@@ -240,10 +243,11 @@ class Run(_message.Message):
         tables: _abc.Iterable[Global___TableOutcome] | None = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
+        through_month: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage", "done", b"done", "ended_at", b"ended_at", "message", b"message", "reason", b"reason", "reference_date", b"reference_date", "request_id", b"request_id", "run_id", b"run_id", "snapshot", b"snapshot", "stage", b"stage", "started_at", b"started_at", "state", b"state", "tables", b"tables", "total", b"total", "year", b"year"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage", "done", b"done", "ended_at", b"ended_at", "message", b"message", "reason", b"reason", "reference_date", b"reference_date", "request_id", b"request_id", "run_id", b"run_id", "snapshot", b"snapshot", "stage", b"stage", "started_at", b"started_at", "state", b"state", "tables", b"tables", "through_month", b"through_month", "total", b"total", "year", b"year"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -258,6 +262,7 @@ class StartRunRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REFERENCE_DATE_FIELD_NUMBER: _builtins.int
     YEAR_FIELD_NUMBER: _builtins.int
+    THROUGH_MONTH_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID made by the caller; the same id never starts a second run. Empty is
     refused.
@@ -268,7 +273,12 @@ class StartRunRequest(_message.Message):
     """
     year: _builtins.int
     """The year whose services and spending are counted. 0 means the year before
-    the reference date.
+    the reference date; refused when `through_month` is before December.
+    """
+    through_month: _builtins.int
+    """The last month of the year that counts, 1 to 12. Which tables are made
+    depends on it: tables of the year to date always, of a quarter when the
+    month ends one, of the year when it is 12. 0 means 12.
     """
     def __init__(
         self,
@@ -276,10 +286,11 @@ class StartRunRequest(_message.Message):
         request_id: _builtins.str = ...,
         reference_date: _builtins.str = ...,
         year: _builtins.int = ...,
+        through_month: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference_date", b"reference_date", "request_id", b"request_id", "year", b"year"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference_date", b"reference_date", "request_id", b"request_id", "through_month", b"through_month", "year", b"year"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
