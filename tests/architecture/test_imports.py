@@ -17,7 +17,7 @@ PLUMBING = {"google", "grpc", "grpc_health", "grpc_status", "opentelemetry", "py
 DISTRIBUTIONS = {
     "kinlink": {"cryptography", "google", "grpc", "grpc_health", "grpc_status", "pysodium"},
     "kinlink.delivery": {"charset_normalizer", "grpc", "numpy", "polars", "pyarrow"},
-    "kinlink.cli": {"cryptography", "grpc", "polars", "rich", "typer"},
+    "kinlink.cli": {"cryptography", "grpc", "polars", "pyarrow", "rich", "typer", "xlsxwriter"},
     "kinlink.report": {"grpc", "jinja2"},
     "servicekit": PLUMBING | {"alembic", "cryptography", "grpc_reflection", "obstore", "pydantic_settings"},
     "pseudonymizer": PLUMBING | {"alembic", "cryptography"},
@@ -25,7 +25,13 @@ DISTRIBUTIONS = {
     "linker": PLUMBING | {"alembic", "deltalake", "highspy", "numpy", "polars", "pyarrow", "scipy"},
 }
 # The clients take and return frames: polars, and Arrow on the wire, in these files as well.
-FRAME_CLIENTS = ("kinlink.client", "kinlink.pseudonymizer_client", "kinlink.statistics_client", "kinlink.intake_client")
+FRAME_CLIENTS = (
+    "kinlink.client",
+    "kinlink.pseudonymizer_client",
+    "kinlink.statistics_client",
+    "kinlink.released",
+    "kinlink.intake_client",
+)
 # Package → our other packages it may import, contract included.
 OURS = {
     "kinlink": (),
@@ -37,8 +43,8 @@ OURS = {
     ),
     "linker": (
         "kinlink.blinding", "kinlink.channel", "kinlink.conversion_client", "kinlink.delivery.datasets",
-        "kinlink.errors", "kinlink.linker", "kinlink.pseudonymizer", "kinlink.pseudonyms", "kinlink.rekeying_client",
-        "kinlink.ristretto255", "kinlink.types", "servicekit",
+        "kinlink.encoding.schema", "kinlink.errors", "kinlink.linker", "kinlink.pseudonymizer", "kinlink.pseudonyms",
+        "kinlink.rekeying_client", "kinlink.ristretto255", "kinlink.types", "servicekit",
     ),
 }  # fmt: skip
 # Package → what it may not reach through anything.
@@ -70,6 +76,7 @@ PURE = (
     "linker.frames",
     "linker.families",
     "linker.linkage.aliases",
+    "linker.linkage.fuzzy",
     "linker.linkage.register",
     "linker.disclosure",
     "linker.tables",

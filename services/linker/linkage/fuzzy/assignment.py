@@ -1,0 +1,98 @@
+"""Which records are linked, which go back for review, and which stay alone.
+
+1. A record is linked to its likeliest person; many records may have the same person.
+2. Linked are, from the surest on, as many records as keep the expected share of wrong links within the limit, weighted
+   (by absolute amounts, say); but none below the least probability, and none whose runner-up is closer than the
+   margin.
+3. In review are the others that are likely enough to have some person in the register. They go back to the source as
+   its own record ids; nothing says which persons were near.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from linker.linkage.fuzzy.encodings import RECORD, Encoded
+
+LINKED, REVIEW, UNLINKED = "linked", "review", "unlinked"
+
+# Key: record. `person`: record id of the likeliest person, null if no person is likely. `probability`: that it is
+# this person. `any`: that it is any candidate. `weight`: evidence in bits. `margin`: bits before the runner-up.
+ASSIGNED = pl.Schema(
+    {
+        "record": pl.String(),
+        "status": pl.String(),
+        "person": pl.String(),
+        "probability": pl.Float64(),
+        "any": pl.Float64(),
+        "weight": pl.Float64(),
+        "margin": pl.Float64(),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Fixed before the data is seen.
+
+    `expected_error`: largest expected share of wrong links. `probability`: least of any link. `margin`: bits.
+    `review`: least probability, of having any person, of a record in review.
+    """
+
+    expected_error: float = 0.005
+    probability: float = 0.9
+    margin: float = 3.0
+    review: float = 0.2
+
+
+def assign(
+    encoded: Encoded, scored: pl.DataFrame, thresholds: Thresholds, weights: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Return every left record once (schema ASSIGNED, ordered by record), from the pairs of `score`.
+
+    `weights`: `record`, `weight` (not negative); what a record counts in the expected error. 1 without it.
+    """
+    ranked = scored.sort(["left", "weight", "right"], descending=[False, True, False])
+    best = ranked.group_by("left", maintain_order=True).agg(
+        pl.col("right").first(),
+        pl.col("probability").first(),
+        pl.col("probability").sum().alias("any"),
+        pl.col("weight").first(),
+        (pl.col("weight").first() - pl.col("weight").get(1, null_on_oob=True)).alias("margin"),
+    )
+    records = pl.DataFrame({RECORD: encoded.left}).with_row_index("left")
+    persons = pl.DataFrame({"person": encoded.right}).with_row_index("right")
+    found = (
+        records.join(best, on="left", how="left")
+        .join(persons, on="right", how="left")
+        .with_columns(pl.col("probability", "any").fill_null(0.0))
+    )
+    counts = pl.lit(1.0)
+    if weights is not None:
+        found = found.join(weights.select(RECORD, pl.col("weight").alias("counts")), on=RECORD, how="left")
+        counts = pl.col("counts").fill_null(0.0)
+    ready = (pl.col("probability") >= thresholds.probability) & pl.col("margin").fill_null(thresholds.margin).ge(
+        thresholds.margin
+    )
+    wrong = (counts * (1 - pl.col("probability"))).cum_sum()
+    linked = (
+        found.filter(ready)
+        .sort(["probability", RECORD], descending=[True, False])
+        .filter(wrong <= thresholds.expected_error * counts.cum_sum())
+        .select(RECORD, pl.lit(LINKED).alias("status"))
+    )
+    status = (
+        pl.when(pl.col("status").is_not_null())
+        .then(pl.lit(LINKED))
+        .when(pl.col("any") >= thresholds.review)
+        .then(pl.lit(REVIEW))
+        .otherwise(pl.lit(UNLINKED))
+    )
+    return (
+        found.join(linked, on=RECORD, how="left")
+        .with_columns(status.alias("status"))
+        .select(pl.col(name).cast(dtype) for name, dtype in ASSIGNED.items())
+        .sort(RECORD)
+    )
