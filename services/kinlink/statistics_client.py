@@ -1,16 +1,15 @@
 """Reads released tables from a linker: what an analyst or another municipal system uses.
 
 1. A table comes as typed cells or as an Arrow stream; the frames made of the two are equal.
-2. A suppressed cell has status "suppressed" and no number. It is not 0 and not missing.
-3. Amounts are øre; shares are in [0, 1].
+2. The newest revision is read, or that of a named release.
+
+What the numbers mean: `kinlink.released`.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 
 import grpc
 import polars as pl
@@ -18,6 +17,7 @@ import polars as pl
 from kinlink.errors import from_rpc_error
 from kinlink.linker.v1 import statistics_service_pb2 as pb
 from kinlink.linker.v1.statistics_service_pb2_grpc import StatisticsServiceStub
+from kinlink.released import Axis, Cell, Measure, Release, Revision, Table, TableDefinition, TableRecord
 
 _UNITS = {
     pb.MEASURE_COUNT: "count",
@@ -26,87 +26,17 @@ _UNITS = {
     pb.MEASURE_SHARE: "share",
     pb.MEASURE_MEAN: "mean",
 }
-_STATUSES = {pb.CELL_STATUS_PUBLISHED: "published", pb.CELL_STATUS_SUPPRESSED: "suppressed"}
-
-
-@dataclass(frozen=True, slots=True)
-class TableDefinition:
-    """What a table says. `periods` are those with a release, newest first."""
-
-    table_id: str
-    version: int
-    title_da: str
-    title_en: str
-    universe: str
-    notes: Sequence[str]
-    periods: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One way of dividing a table: categories, then sums over some of them, then the total (or "")."""
-
-    name: str
-    title_da: str
-    categories: Sequence[str]
-    subtotals: Sequence[str]
-    total: str
-    titles_da: Mapping[str, str]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names that a cell may have, in order."""
-        return (*self.categories, *self.subtotals, *([self.total] if self.total else []))
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One number of each cell. `unit`: count, amount_ore, mean_ore, share or mean."""
-
-    name: str
-    title_da: str
-    unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One measure of one cell; `value` is None exactly when `status` is "suppressed"."""
-
-    categories: tuple[str, ...]
-    measure: str
-    status: str
-    value: int | float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A released table. `digest` is SHA-256 of the release, hex, the same for every door."""
-
-    definition: TableDefinition
-    release_id: str
-    digest: str
-    period: str
-    reference_date: date
-    released_at: datetime
-    axes: Sequence[Axis]
-    measures: Sequence[Measure]
-    cells: Sequence[Cell]
-
-    def to_frame(self) -> pl.DataFrame:
-        """Return a row a cell and measure, in the release's order.
-
-        Columns: one an axis, measure, unit, status (String), integer (Int64: counts and øre), real
-        (Float64: shares and means). Both are null where the cell is suppressed.
-        """
-        units = {measure.name: measure.unit for measure in self.measures}
-        rows = []
-        for cell in self.cells:
-            real = units[cell.measure] in {"share", "mean"}
-            numbers = (None, cell.value) if real else (cell.value, None)
-            rows.append((*cell.categories, cell.measure, units[cell.measure], cell.status, *numbers))
-        words = [*(axis.name for axis in self.axes), "measure", "unit", "status"]
-        schema: dict[str, pl.DataType] = dict.fromkeys(words, pl.String())
-        return pl.DataFrame(rows, schema={**schema, "integer": pl.Int64(), "real": pl.Float64()}, orient="row")
+_STATUSES = {
+    pb.CELL_STATUS_PUBLISHED: "published",
+    pb.CELL_STATUS_SUPPRESSED: "suppressed",
+    pb.CELL_STATUS_CARRIED: "carried",
+}
+_PERIOD_TYPES = {
+    pb.PERIOD_TYPE_UNSPECIFIED: "",
+    pb.PERIOD_TYPE_YEAR: "year",
+    pb.PERIOD_TYPE_YEAR_TO_DATE: "year_to_date",
+    pb.PERIOD_TYPE_QUARTER: "quarter",
+}
 
 
 class StatisticsClient:
@@ -124,32 +54,41 @@ class StatisticsClient:
             raise from_rpc_error(error) from error
         return [_definition(table) for table in answer.tables]
 
-    def get_table(self, table_id: str, period: str = "") -> Table:
-        """Return a released table; an empty period means the newest.
+    def get_table(self, table_id: str, period: str = "", release_id: str = "") -> Table:
+        """Return a released table: of a period, else of the newest; the newest revision, else that of a release.
 
         Raises:
             ConflictError: there is no such released table, or not for this caller.
         """
         try:
-            answer = self._stub.GetTable(pb.GetTableRequest(table_id=table_id, period=period))
+            answer = self._stub.GetTable(pb.GetTableRequest(table_id=table_id, period=period, release_id=release_id))
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
         return _table(answer.table)
 
-    def stream_table(self, table_id: str, period: str = "") -> pl.DataFrame:
+    def stream_table(self, table_id: str, period: str = "", release_id: str = "") -> pl.DataFrame:
         """Return the frame of a released table (as `Table.to_frame`), sent as Arrow.
 
         Raises:
             ConflictError: as `get_table`.
         """
+        request = pb.StreamTableRequest(table_id=table_id, period=period, release_id=release_id)
         parts = io.BytesIO()
         try:
-            for answer in self._stub.StreamTable(pb.StreamTableRequest(table_id=table_id, period=period)):
+            for answer in self._stub.StreamTable(request):
                 parts.write(answer.arrow_ipc)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
         parts.seek(0)
         return pl.read_ipc_stream(parts)
+
+    def list_releases(self) -> list[Release]:
+        """Return what was released, with the record of its disclosure control, newest first."""
+        try:
+            answer = self._stub.ListReleases(pb.ListReleasesRequest())
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        return [_release(each) for each in answer.releases]
 
 
 def _definition(message: pb.TableDefinition) -> TableDefinition:
@@ -161,6 +100,47 @@ def _definition(message: pb.TableDefinition) -> TableDefinition:
         message.universe,
         tuple(message.notes),
         tuple(message.periods),
+        _PERIOD_TYPES.get(message.period_type, ""),
+        tuple(
+            Revision(
+                each.period,
+                each.revision,
+                each.release_id,
+                date.fromisoformat(each.reference_date),
+                each.released_at.ToDatetime(UTC),
+            )
+            for each in message.revisions
+        ),
+    )
+
+
+def _release(message: pb.ReleaseRecord) -> Release:
+    return Release(
+        release_id=message.release_id,
+        reference_date=date.fromisoformat(message.reference_date),
+        released_at=message.released_at.ToDatetime(UTC),
+        policy_digest=message.policy_digest.hex(),
+        attackers=tuple(message.attackers),
+        programs=message.programs,
+        failures=message.failures,
+        unchecked=message.unchecked,
+        seconds=message.seconds,
+        tables=tuple(
+            TableRecord(
+                each.table_id,
+                each.title_da,
+                each.title_en,
+                each.period,
+                each.revision,
+                each.digest.hex(),
+                each.outcome,
+                each.cells,
+                each.shown,
+                each.carried,
+                each.suppressed,
+            )
+            for each in message.tables
+        ),
     )
 
 
@@ -170,6 +150,7 @@ def _table(message: pb.Table) -> Table:
         release_id=message.release_id,
         digest=message.digest.hex(),
         period=message.period,
+        revision=message.revision,
         reference_date=date.fromisoformat(message.reference_date),
         released_at=message.released_at.ToDatetime(UTC),
         axes=tuple(
@@ -191,4 +172,4 @@ def _table(message: pb.Table) -> Table:
 def _cell(message: pb.Cell) -> Cell:
     field = message.WhichOneof("value")
     value = None if field is None else getattr(message, field)
-    return Cell(tuple(message.categories), message.measure_name, _STATUSES[message.status], value)
+    return Cell(tuple(message.categories), message.measure_name, _STATUSES[message.status], value, message.revision)

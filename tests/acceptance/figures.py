@@ -15,7 +15,8 @@ from polars.testing import assert_frame_equal
 from examples.exact import Exact, exact
 from examples.stack import Stack
 from kinlink.client_config import ClientConfig
-from kinlink.statistics_client import StatisticsClient, Table
+from kinlink.released import Table
+from kinlink.statistics_client import StatisticsClient
 from linker.frames import FACTS
 from linker.store.delta import DeltaTables
 from linker.store.snapshots import PinnedSnapshot, Snapshots

@@ -17,7 +17,8 @@ from kinlink.client_config import ClientConfig
 from kinlink.errors import ConflictError, UnavailableError
 from kinlink.intake_client import IntakeClient
 from kinlink.linker.v1 import intake_service_pb2 as pb
-from kinlink.statistics_client import StatisticsClient, Table
+from kinlink.released import Table
+from kinlink.statistics_client import StatisticsClient
 
 CONSUMER = "consumer/velfaerdsanalyse"
 _AFTER = {

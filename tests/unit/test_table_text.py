@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from kinlink.cli.table_text import number, render
-from kinlink.statistics_client import Axis, Cell, Measure, Table, TableDefinition
+from kinlink.released import Axis, Cell, Measure, Table, TableDefinition
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from kinlink.cli.deliver import Config
 from kinlink.cli.table_text import SUPPRESSED, render
 from kinlink.client_config import ClientConfig
 from kinlink.errors import InputError
-from kinlink.statistics_client import StatisticsClient, Table, TableDefinition
+from kinlink.released import Table, TableDefinition
+from kinlink.statistics_client import StatisticsClient
 
 _WIDTH = 100  # of text that does not go to a terminal
 

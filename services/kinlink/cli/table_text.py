@@ -19,7 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from kinlink.statistics_client import Axis, Cell, Measure, Table
+from kinlink.released import Axis, Cell, Measure, Table
 
 SUPPRESSED = ".."
 _MEASURE = "measure"
