@@ -3,8 +3,10 @@
 1. conversion: source pseudonyms become ids, a delivery at a time.
 2. aliases: the newest snapshot is pinned; number changes are resolved, exclusions applied.
 3. families: residents on the reference date, and the C-families they form.
-4. tables: services, spending, target groups and coverage of the registered tables.
-5. release: all tables pass the one gate together.
+4. tables: the facts of the registered tables that the run's months make; no others are computed.
+5. release: all tables pass the one gate together, which compares them with every earlier release.
+
+What the gate cannot prove it says in the outcomes: the run succeeds, and what was released before stays.
 
 Each stage's frames are lazy; what is materialised is at most a row a resident or a
 family's service. Nothing unprotected leaves this module: its result is what the gate let
@@ -13,21 +15,22 @@ through, and shares of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 
 import polars as pl
 import sqlalchemy as sa
 import structlog
 
+from linker import frames
 from linker.background import Report
-from linker.disclosure.cells import ContributionError
+from linker.disclosure.facts import ContributionError, FactFrame
 from linker.disclosure.gate import protect
 from linker.disclosure.policy import Policy
 from linker.disclosure.release import Release
-from linker.disclosure.table_input import TableInput
 from linker.families.c_family import c_family_members
 from linker.families.families import families_with_children
 from linker.families.residents import residents
@@ -38,10 +41,9 @@ from linker.runs import Result
 from linker.store.releases import Releases
 from linker.store.runs import Stage
 from linker.store.snapshots import PinnedSnapshot, Snapshots
-from linker.store.tables import facts
-from linker.tables import target_groups
+from linker.store.tables import facts as stored
+from linker.tables import contributions, registry, target_groups
 from linker.tables.catalogue import CatalogueError
-from linker.tables.contributions import table_inputs
 from linker.tables.coverage import coverage
 from linker.tables.registry import RegisteredTable
 from linker.tables.services import family_services
@@ -70,7 +72,7 @@ class LinkagePipeline:
     purpose: str
     municipality: int
 
-    def __call__(self, reference_date: date, year: int, report: Report) -> Result:
+    def __call__(self, reference_date: date, year: int, through_month: int, report: Report) -> Result:
         """Run all stages; see `runs.Pipeline`.
 
         Raises:
@@ -83,7 +85,7 @@ class LinkagePipeline:
             convert_all(self.store, converter, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))
         try:
             with self.store.pin() as pinned:
-                release = self._release(pinned, reference_date, year, report)
+                release = self._release(pinned, reference_date, year, through_month, report)
                 snapshot = pinned.snapshot.number
         except CatalogueError as error:
             raise PreconditionError(str(error), "CATALOGUE_CONTRADICTORY") from error
@@ -115,55 +117,90 @@ class LinkagePipeline:
             commit=commit,
         )
 
-    def _release(self, pinned: PinnedSnapshot, reference_date: date, year: int, report: Report) -> Release:
-        known = self._known(pinned, report)
+    def _release(
+        self, pinned: PinnedSnapshot, reference_date: date, year: int, through_month: int, report: Report
+    ) -> Release:
+        tables = registry.due(self.registry, through_month)
+        aliases, known = self._known(pinned, report)
         report(Stage.FAMILIES, 0, 2)
         resident = residents(known["persons"], reference_date, self.municipality).collect(engine="streaming")
         report(Stage.FAMILIES, 1, 2)
         parents = known["persons"].select("person_id", "mother_id", "father_id")
         members = c_family_members(resident.lazy(), parents, reference_date).collect(engine="streaming")
         report(Stage.FAMILIES, 2, 2)
-        inputs = self._tables(known, members, reference_date, year, report)
-        report(Stage.RELEASE, 0, 1)
-        release = protect(inputs, self.policy, self.releases.live(), period=str(year), reference_date=reference_date)
-        report(Stage.RELEASE, 1, 1)
-        return release
+        facts = _Facts(tables, known, members.lazy(), aliases.lazy(), reference_date, year, through_month)
+        found = list(facts.computed(report))
+        started = time.monotonic()
+        release = protect(
+            tables,
+            found,
+            self.policy,
+            self.releases.history(),
+            year=year,
+            through_month=through_month,
+            reference_date=reference_date,
+            progress=lambda done, total: report(Stage.RELEASE, done, total),
+        )
+        return replace(release, record=replace(release.record, seconds=time.monotonic() - started))
 
-    def _known(self, pinned: PinnedSnapshot, report: Report) -> Mapping[str, pl.LazyFrame]:
-        """Return the facts after number changes and exclusions."""
+    def _known(self, pinned: PinnedSnapshot, report: Report) -> tuple[pl.DataFrame, Mapping[str, pl.LazyFrame]]:
+        """Return the number changes, and the facts after them and after exclusions."""
         report(Stage.ALIASES, 0, 1)
-        aliases = resolve(pinned.scan(facts("aliases")))
+        aliases = resolve(pinned.scan(stored("aliases")))
         if aliases.cycles or aliases.ambiguous:
             _log.warning("number changes left alone", cycles=aliases.cycles, ambiguous=aliases.ambiguous)
-        known = register.read(lambda dataset: pinned.scan(facts(dataset)), aliases.resolved, datetime.now(UTC).date())
+        known = register.read(lambda dataset: pinned.scan(stored(dataset)), aliases.resolved, datetime.now(UTC).date())
         report(Stage.ALIASES, 1, 1)
-        return known
+        return aliases.resolved, known
 
-    def _tables(
-        self, known: Mapping[str, pl.LazyFrame], members: pl.DataFrame, reference_date: date, year: int, report: Report
-    ) -> list[TableInput]:
-        postings, spells, catalogue = known["postings"], known["spells"], known["catalogue"]
-        people = members.lazy()
-        groups = sorted({table.target_group for table in self.registry if table.target_group})
-        total, done = 4 + len(groups), 0
 
-        def computed(rows: pl.LazyFrame) -> pl.LazyFrame:
-            nonlocal done
-            report(Stage.TABLES, done, total)
-            frame = rows.collect(engine="streaming")
-            done += 1
-            return frame.lazy()
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """The facts of a run's tables. `members`: FAMILY_MEMBERS; `aliases`: `Aliases.resolved`."""
 
-        families = computed(families_with_children(people))
-        services = computed(family_services(people, postings, spells, catalogue, year))
-        spending = computed(family_spending(people, postings, spells, catalogue, year))
-        covered = computed(coverage(postings, spells, people.select("person_id"), year))
-        targets = {
-            name: computed(
-                target_groups.target_families(target_groups.load(name), people, spells, catalogue, reference_date)
-            )
-            for name in groups
-        }
-        inputs = table_inputs(self.registry, families, services, spending, targets, covered)
-        report(Stage.TABLES, total, total)
-        return inputs
+    tables: Sequence[RegisteredTable]
+    known: Mapping[str, pl.LazyFrame]
+    members: pl.LazyFrame
+    aliases: pl.LazyFrame
+    reference_date: date
+    year: int
+    through_month: int
+
+    def computed(self, report: Report) -> Iterator[FactFrame]:
+        """Yield the frames that the tables need, each when it is there."""
+        needed = sorted(contributions.needed(self.tables))
+        families = None
+        for done, name in enumerate(needed):
+            report(Stage.TABLES, done, len(needed))
+            if name == contributions.COVERED:
+                yield self._coverage()
+                continue
+            if families is None:
+                families = self._families().collect(engine="streaming").lazy()
+            yield self._of_families(families) if name == contributions.FAMILIES else self._spending(families)
+        report(Stage.TABLES, len(needed), len(needed))
+
+    def _families(self) -> pl.LazyFrame:
+        groups = sorted({table.target_group for table in self.tables if table.target_group})
+        target = pl.LazyFrame(schema={"family_id": frames.ID})
+        for name in groups:  # the registry has one at most
+            group = target_groups.load(name)
+            spells, catalogue = self.known["spells"], self.known["catalogue"]
+            target = target_groups.target_families(group, self.members, spells, catalogue, self.reference_date)
+        return contributions.grouped(families_with_children(self.members), target)
+
+    def _of_families(self, families: pl.LazyFrame) -> FactFrame:
+        services = family_services(self.members, *self._sources(), self.year, self.through_month)
+        return contributions.family_facts(self.tables, families, services, self.members, self.aliases)
+
+    def _spending(self, families: pl.LazyFrame) -> FactFrame:
+        spending = family_spending(self.members, *self._sources(), self.year, self.through_month)
+        return contributions.spending_facts(families, spending, self.members, self.aliases)
+
+    def _coverage(self) -> FactFrame:
+        postings, spells, _ = self._sources()
+        covered = coverage(postings, spells, self.members.select("person_id"), self.year)
+        return contributions.coverage_facts(covered, self.aliases)
+
+    def _sources(self) -> tuple[pl.LazyFrame, pl.LazyFrame, pl.LazyFrame]:
+        return self.known["postings"], self.known["spells"], self.known["catalogue"]
