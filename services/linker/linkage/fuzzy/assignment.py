@@ -69,10 +69,12 @@ def assign(
         .join(persons, on="right", how="left")
         .with_columns(pl.col("probability", "any").fill_null(0.0))
     )
-    counts = pl.lit(1.0)
-    if weights is not None:
-        found = found.join(weights.select(RECORD, pl.col("weight").alias("counts")), on=RECORD, how="left")
-        counts = pl.col("counts").fill_null(0.0)
+    if weights is None:
+        found = found.with_columns(pl.lit(1.0).alias("counts"))
+    else:
+        own = weights.select(RECORD, pl.col("weight").cast(pl.Float64).alias("counts"))
+        found = found.join(own, on=RECORD, how="left").with_columns(pl.col("counts").fill_null(0.0))
+    counts = pl.col("counts")
     ready = (pl.col("probability") >= thresholds.probability) & pl.col("margin").fill_null(thresholds.margin).ge(
         thresholds.margin
     )
