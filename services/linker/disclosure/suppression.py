@@ -88,12 +88,15 @@ def protect(
     *,
     insiders: Sequence[Attacker] = (),
     prefer: Flags | None = None,
+    keep: Flags | None = None,
     progress: Progress = _silent,
 ) -> Pattern:
     """Return a pattern for a system. Deterministic. Cost: seconds for 1,000 cells, minutes for 10,000.
 
     `found`: what must stay uncertain, where that is more than the policy's rules for shown cells say; its primary cells
     need not be shown. `prefer`: cells that are hidden rather than others, as they were hidden before.
+    `keep`: cells that are known whether they are hidden or not, so that hiding them protects nothing; a primary cell is
+    hidden all the same.
 
     Guarantee: if the pattern is proven, each of its attackers finds it possible that any primary cell it does not know
     lies as far above and below its true value as `needs` says (`uncertified`); nothing is claimed of a pattern
@@ -102,6 +105,7 @@ def protect(
     found = needs(system, policy) if found is None else found
     attackers = (outsider(), *(lone_contributors(system) if policy.singletons else ()), *insiders)
     may_hide = system.shown & ((system.contributors > 0) | policy.zeros_are_disclosive)
+    may_hide = (may_hide if keep is None else may_hide & ~keep) | (found.primary & system.shown)
     gauss = eliminate(
         system,
         found.primary,
