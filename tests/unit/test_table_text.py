@@ -5,7 +5,8 @@ from itertools import product
 
 import pytest
 
-from kinlink.cli.table_text import number, render
+from kinlink.cli.table_text import render
+from kinlink.cli.table_words import number
 from kinlink.released import Axis, Cell, Measure, Table, TableDefinition
 
 
@@ -36,12 +37,12 @@ AREA = Axis("area", "Område", ("general", "special"), (), "all", {"general": "A
 def table(axes: list[Axis], values: dict[tuple[str, ...], int | None], default: int = 100) -> Table:
     places = product(*(axis.names for axis in axes))
     cells = [
-        Cell(place, "families", "suppressed" if value is None else "published", value)
+        Cell(place, "families", *(("suppressed", None, 0) if value is None else ("published", value, 1)))
         for place, value in ((place, values.get(place, default)) for place in places)
     ]
     definition = TableDefinition("t", 1, "En tabel", "A table", "families", ["Familie: en note."], ["2014"])
     return Table(
-        definition, "id", "00", "2014", date(2015, 1, 1), datetime(2015, 6, 1, tzinfo=UTC), axes,
+        definition, "id", "00", "2014", 1, date(2015, 1, 1), datetime(2015, 6, 1, tzinfo=UTC), axes,
         [Measure("families", "Familier", "count")], cells,
     )  # fmt: skip
 

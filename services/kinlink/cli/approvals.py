@@ -16,6 +16,7 @@ from kinlink.approvals import Verb
 from kinlink.change_document import Action, ChangeError, Signer, SignerRole, is_signer_name
 from kinlink.cli import signing
 from kinlink.cli.deliver import Config
+from kinlink.cli.policy_signing import sign_policy
 from kinlink.cli.signing import DAYS, ChangeId, Days, KeyFile, Pen, Reason, Yes, desk_of
 from kinlink.client_config import ClientConfig
 from kinlink.errors import ConflictError, InputError
@@ -37,6 +38,8 @@ def register(app: typer.Typer) -> None:
     group.command("approve", epilog="Example: kinlink approvals approve 3f2a91c0")(approve)
     group.command("apply", epilog="Example: kinlink approvals apply 3f2a91c0")(apply)
     group.command("sign", epilog="Example: kinlink approvals sign restore.json")(sign_file)
+    example = "Example: kinlink approvals sign-policy disclosure.toml --name reviewer/revision --key revision.key"
+    group.command("sign-policy", epilog=example)(sign_policy)
     propose = typer.Typer(help="Propose to enrol or to remove a person.", no_args_is_help=True)
     propose.command(
         "enrol", epilog="Example: kinlink approvals propose enrol reviewer/ekstern --public-key ... --reason ..."
