@@ -26,7 +26,8 @@ COPY --from=packages /opt/kinlink /opt/kinlink
 WORKDIR /srv/kinlink
 COPY services/kinlink/__init__.py services/kinlink/ristretto255.py services/kinlink/pseudonyms.py \
     services/kinlink/blinding.py services/kinlink/conversion_client.py services/kinlink/rekeying_client.py \
-    services/kinlink/channel.py services/kinlink/ed25519.py services/kinlink/errors.py kinlink/
+    services/kinlink/channel.py services/kinlink/ed25519.py services/kinlink/errors.py \
+    services/kinlink/policy_signatures.py kinlink/
 COPY services/kinlink/delivery/__init__.py services/kinlink/delivery/datasets.py services/kinlink/delivery/period.py kinlink/delivery/
 COPY services/kinlink/audit kinlink/audit
 COPY services/kinlink/types kinlink/types

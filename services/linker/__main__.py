@@ -16,7 +16,7 @@ from kinlink.linker.v1.intake_service_pb2_grpc import add_IntakeServiceServicer_
 from kinlink.linker.v1.linkage_service_pb2_grpc import add_LinkageServiceServicer_to_server
 from kinlink.linker.v1.rekeying_service_pb2_grpc import add_RekeyingServiceServicer_to_server
 from kinlink.linker.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
-from linker.disclosure import policy
+from linker import signed_policy
 from linker.disclosure.policy import PolicyError
 from linker.doors.intake_api import IntakeApi
 from linker.doors.linkage_api import LinkageApi
@@ -35,7 +35,7 @@ from linker.store.delta import DeltaTables
 from linker.store.durable import InUseError, exclusive
 from linker.store.releases import Releases
 from linker.store.snapshots import Snapshots
-from linker.tables import registry
+from linker.tables import contributions, registry
 from linker.tables.registry import RegistryError
 from servicekit import database, server, telemetry
 from servicekit.access import AccessTable, AccessTableError
@@ -72,8 +72,9 @@ def serve(config: Path) -> None:
 
 def _serve(settings: LinkerSettings, folder: Path) -> None:
     tables = registry.load(settings.registry)
-    disclosure = policy.parse(settings.disclosure.read_bytes())
-    registry.check_policies(tables, disclosure.policies)
+    disclosure = signed_policy.load(settings.disclosure, settings.policy_signers, real=settings.real)
+    registry.check_policies(tables, disclosure.policy.policies)
+    contributions.needed(tables)
     ristretto255.self_test()
     telemetry.setup(settings, "linker")
     with exclusive(settings.staging if settings.store_url else settings.store):
@@ -103,7 +104,7 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
                 audit,
                 connect=connect,
                 registry=tables,
-                policy=disclosure,
+                policy=disclosure.policy,
                 purpose=settings.purpose,
                 municipality=settings.municipality,
             ),
@@ -119,7 +120,8 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
             log.register(target)
 
         access = AccessTable.load(settings.access)
-        with kept(audit, engine, settings, "linker", folder, real="kinlink-v1" in settings.suites) as log:
+        with kept(audit, engine, settings, "linker", folder, real=settings.real) as log:
+            disclosure.record(audit)
 
             def stopping() -> None:
                 rekeyings.close()

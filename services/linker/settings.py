@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from kinlink.ed25519 import is_usable
 from kinlink.types.v1 import types_pb2
 from servicekit.settings import ServerSettings
 
 _HERE = Path(__file__).parent
 _SUITES = {"kinlink-v1": types_pb2.SUITE_KINLINK_V1, "synthetic": types_pb2.SUITE_KINLINK_SYNTHETIC_V1}
+
+
+class PolicySigner(BaseModel):
+    """Somebody who signs the disclosure policy."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^(custodian|reviewer)/[a-z0-9][a-z0-9._-]{0,62}$")
+    """As `kinlink approvals enrol` was told."""
+    public_key: str
+    """As it printed: Ed25519, 32 bytes in base64."""
+
+    @property
+    def key(self) -> bytes:
+        """The public key's bytes."""
+        return b64decode(self.public_key)
+
+    @field_validator("public_key")
+    @classmethod
+    def _is_key(cls, value: str) -> str:
+        try:
+            usable = is_usable(b64decode(value, validate=True))
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(
+                "public_key is an Ed25519 key, 32 bytes in base64, as `kinlink approvals enrol` printed it"
+            )
+        return value
 
 
 class LinkerSettings(ServerSettings):
@@ -54,7 +85,27 @@ class LinkerSettings(ServerSettings):
     registry: Path = _HERE / "registry.toml"
     """The closed list of tables."""
     disclosure: Path = _HERE / "disclosure.toml"
-    """The disclosure policy."""
+    """The disclosure policy, the controller's. Its signatures are beside it: the file's name and `.signatures`."""
+    disclosure_signers: list[PolicySigner] = Field(default=[])
+    """Who must all have signed the disclosure policy, with `kinlink approvals sign-policy`: tables of name and
+    public_key. Real identifiers need one."""
+
+    @property
+    def policy_signers(self) -> dict[str, bytes]:
+        """The public keys of those who sign the disclosure policy, by name."""
+        return {signer.name: signer.key for signer in self.disclosure_signers}
+
+    @property
+    def real(self) -> bool:
+        """Whether the identifiers are real people's."""
+        return "kinlink-v1" in self.suites
+
+    @field_validator("disclosure_signers")
+    @classmethod
+    def _are_different(cls, value: list[PolicySigner]) -> list[PolicySigner]:
+        if len({signer.name for signer in value}) < len(value) or len({signer.key for signer in value}) < len(value):
+            raise ValueError("each signer stands once, and no two have one key")
+        return value
 
     @property
     def suite_numbers(self) -> frozenset[int]:

@@ -142,6 +142,7 @@ VOCABULARY: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "policy.grant.removed": ("bevilling fjernet", "grant removed"),
         "policy.budget.changed": ("kvote ændret", "budget changed"),
         "policy.loaded": ("politik indlæst", "policy loaded"),
+        "disclosure.loaded": ("beskyttelsespolitik indlæst", "disclosure policy loaded"),
         "delivery accepted": ("leverance modtaget", "delivery accepted"),
         "delivery replaced": ("leverance erstattet", "delivery replaced"),
         "delivery withdrawn": ("leverance trukket tilbage", "delivery withdrawn"),
