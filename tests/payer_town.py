@@ -15,9 +15,9 @@ import polars as pl
 
 FIELDS = ("given_name", "family_name", "birth_date", "street", "house_number", "floor_door", "postcode")
 ADDRESS = ("street", "house_number", "floor_door", "postcode")
-_ONSETS = "b br d f fr g gr h j k kl kr l m n p r s sk st t tr v".split()
-_NUCLEI = "a e i o u y æ ø å".split()
-_CODAS = "l m n r s t nd rk lm st".split()
+_ONSETS = [*"bdfghjklmnprstv", "br", "fr", "gr", "kl", "kr", "sk", "st", "tr"]
+_NUCLEI = [*"aeiouyæøå"]
+_CODAS = ["l", "m", "n", "r", "s", "t", "nd", "rk", "lm", "st"]
 _FLOORS = ("st tv", "st th", "1 tv", "1 th", "2 tv", "2 th", "3 tv", "3 th", "")
 
 Numbers = npt.NDArray[np.int64]
@@ -76,13 +76,12 @@ def _population(drawn: np.random.Generator, persons: int) -> pl.DataFrame:
     twin = np.flatnonzero((household[1:] == household[:-1]) & (drawn.random(persons - 1) < 0.01))
     birth[twin + 1] = birth[twin]
     number, floor = drawn.integers(1, 80, size=homes), drawn.integers(len(_FLOORS), size=homes)
-    days = pl.Series(birth).cast(pl.Int64)
     return pl.DataFrame(
         {
             "record": _ids("p", persons),
             "given_name": pl.Series(given).gather(_common(drawn, len(given), persons)),
             "family_name": pl.Series(family).gather(surname),
-            "birth_date": pl.select(pl.lit("1935-01-01").str.to_date() + pl.duration(days=days)).to_series().cast(str),
+            "birth_date": (pl.Series(birth).cast(pl.Int32) - 12_784).cast(pl.Date).cast(pl.String),
             "street": pl.Series([f"{word}vej" for word in _words(drawn, streets, 3)]).gather(street[household]),
             "house_number": pl.Series(number[household]).cast(pl.String),
             "floor_door": pl.Series(_FLOORS).gather(floor[household]),

@@ -56,7 +56,9 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _State:
+class State:
+    """Where a fit stands: m and u by field and level, and each class's share of all pairs."""
+
     m: Numbers
     u: Numbers
     shares: Numbers
@@ -101,10 +103,10 @@ def fit(
     per_record = np.array([0.0, *((start.per_record if start else EXPECTED).get(c.name, 0.1) for c in classes[1:])])
     shares = per_record * sample.records / sample.total
     shares[0] = max(1 - shares.sum(), 0.1)
-    expected = state = _State(m, _chance(sample.chance, np.zeros_like(sample.chance)), shares / shares.sum())
+    expected = state = State(m, chance_of(sample.chance, np.zeros_like(sample.chance)), shares / shares.sum())
     mixed = agreement(classes, sample.plan)
     for rounds in range(1, ROUNDS + 1):
-        new = _round(sample, mixed, state, expected, held, keep_m=keep_m)
+        new = one_round(sample, mixed, state, expected, held, keep_m=keep_m)
         moved = max(
             float(np.abs(new.m - state.m).max()),
             float(np.abs(new.u - state.u).max()),
@@ -130,7 +132,8 @@ def log_ratios(patterns: Levels, mixed: Numbers, m: Numbers, u: Numbers) -> Numb
     return found
 
 
-def _round(sample: Sample, mixed: Numbers, state: _State, expected: _State, held: float, *, keep_m: bool) -> _State:
+def one_round(sample: Sample, mixed: Numbers, state: State, expected: State, held: float, *, keep_m: bool) -> State:
+    """Return the state after one expectation and one maximisation. `mixed`: as `classes.agreement`."""
     logs = log_ratios(sample.patterns, mixed, state.m, state.u) + np.log(np.maximum(state.shares, FLOOR))[:, None]
     logs -= logs.max(axis=0)
     weights = np.exp(logs)
@@ -148,15 +151,16 @@ def _round(sample: Sample, mixed: Numbers, state: _State, expected: _State, held
     trust = sample.records / (sample.records + held)
     shares = trust * weights.sum(axis=1) / sample.total + (1 - trust) * expected.shares
     shares[0] = 1 - shares[1:].sum()
-    return _State(m, _chance(sample.chance, agreed), shares)
+    return State(m, chance_of(sample.chance, agreed), shares)
 
 
-def _chance(chance: Counts, agreed: Counts) -> Numbers:
+def chance_of(chance: Counts, agreed: Counts) -> Numbers:
+    """Return u: what chance counted by field and level, less what is due to agreement."""
     left = np.where(chance > 0, np.maximum(chance - agreed, np.minimum(chance, 0.5)), 0)
     return np.asarray(left / np.maximum(left.sum(axis=1, keepdims=True), FLOOR))
 
 
-def _checked(sample: Sample, classes: tuple[PairClass, ...], state: _State, rounds: int) -> Model:
+def _checked(sample: Sample, classes: tuple[PairClass, ...], state: State, rounds: int) -> Model:
     names = tuple(field.name for field in sample.plan.fields)
     per_record = {
         c.name: float(share * sample.total / sample.records)

@@ -16,6 +16,7 @@ from linker.linkage.fuzzy.blocking import CAPS, Caps
 from linker.linkage.fuzzy.chance import level_counts
 from linker.linkage.fuzzy.comparison import Compared, compare
 from linker.linkage.fuzzy.encodings import Encoded, encoded
+from linker.linkage.fuzzy.estimates import refits
 from linker.linkage.fuzzy.fitting import Sample, fit
 from linker.linkage.fuzzy.model import Model
 from linker.linkage.fuzzy.plan import Plan
@@ -33,12 +34,13 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Linkage:
-    """`records`: schema ASSIGNED. `pairs`: candidates compared; `dropped`: tokens that the caps left out.
+    """`records`: schema ASSIGNED. `refitted`: their probabilities by models refitted, for `estimates.estimate`.
 
-    `unblocked`: records without a token in use.
+    `pairs`: candidates compared. `dropped`: tokens that the caps left out. `unblocked`: records without one in use.
     """
 
     records: pl.DataFrame
+    refitted: tuple[pl.DataFrame, ...]
     model: Model
     basis: Basis
     pairs: int
@@ -66,14 +68,16 @@ def link(
     if not both.total:
         raise FuzzyLinkageError(Problem.TOO_FEW_RECORDS, "there are no records, or no persons: deliver both first")
     compared = compare(both, caps)
-    model, basis = modelled(both, compared, kept)
+    sample = sampled(both, compared)
+    model, basis = modelled(sample, kept)
     found = assign(both, score(both, compared, model), thresholds, weights)
-    return Linkage(found, model, basis, len(compared.pattern), compared.dropped, compared.unblocked)
+    again = refits(both, compared, sample, model, found) if basis is Basis.FITTED else []
+    return Linkage(found, tuple(again), model, basis, len(compared.pattern), compared.dropped, compared.unblocked)
 
 
-def modelled(both: Encoded, compared: Compared, kept: Model | None = None) -> tuple[Model, Basis]:
-    """Return the model to use for these pairs, and where it comes from. Raises FuzzyLinkageError as `fit`."""
-    sample = Sample(
+def sampled(both: Encoded, compared: Compared) -> Sample:
+    """Return what a model is fitted to."""
+    return Sample(
         both.plan,
         compared.patterns,
         compared.counts.astype(float),
@@ -82,6 +86,10 @@ def modelled(both: Encoded, compared: Compared, kept: Model | None = None) -> tu
         len(both.left),
         both.within,
     )
+
+
+def modelled(sample: Sample, kept: Model | None = None) -> tuple[Model, Basis]:
+    """Return the model to use, and where it comes from. Raises FuzzyLinkageError as `fit`."""
     try:
         return fit(sample, start=kept), Basis.FITTED
     except FuzzyLinkageError as error:
