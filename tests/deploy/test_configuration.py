@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from base64 import b64encode
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from kinlink import genesis
+from kinlink import genesis, policy_signatures
 from kinlink.approval_keys import new_key, public_bytes
 from kinlink.change_document import Signer, SignerRole
+from linker import signed_policy
 from linker.settings import LinkerSettings
 from pseudonymizer.policy import Policy
 from pseudonymizer.settings import PseudonymizerSettings
@@ -188,14 +190,35 @@ def certificate(serial: str, uri: str) -> PeerCertificate:
 
 def test_linker_takes_the_store_and_the_controllers_files(render: Render) -> None:
     """An object store is set with its options, and a file of the controller's own stands beside the settings."""
-    policy = (ROOT / "services" / "linker" / "disclosure.toml").read_text(encoding="utf-8")
+    registry = (ROOT / "services" / "linker" / "registry.toml").read_text(encoding="utf-8")
     options = {"aws_region": "eu-north-1", "aws_endpoint_url": "https://store.kommune.example"}
-    changes = {"files.disclosure": policy, "store.options": options, "store.optionsSecret.name": ""}
+    changes = {"files.registry": registry, "store.options": options, "store.optionsSecret.name": ""}
     rendered = render("linker", "production", {path: json.dumps(value) for path, value in changes.items()})
     config = files(rendered, "-config")
     values = tomllib.loads(config["config.toml"])
     assert values["store_url"] == "s3://kinlink-familie/tables"
     assert values["store_options"] == options
-    assert values["disclosure"] == "/etc/kinlink/disclosure.toml"
-    assert "registry" not in values
-    assert tomllib.loads(config["disclosure.toml"]) == tomllib.loads(policy)
+    assert values["registry"] == "/etc/kinlink/registry.toml"
+    assert "access" not in values
+    assert tomllib.loads(config["registry.toml"]) == tomllib.loads(registry)
+
+
+def test_signed_disclosure_policy_comes_out_as_it_was_signed(render: Render, tmp_path: Path) -> None:
+    """The policy comes out byte for byte, with its signatures and signers: the linker takes it."""
+    key, name = new_key(), "reviewer/revision"
+    shipped = (ROOT / "services" / "linker" / "disclosure.toml").read_text(encoding="utf-8")
+    for end in ("", "\n\n", "\r\n# a & <b> æ"):
+        policy = shipped + end
+        signature = policy_signatures.sign(key, name, policy.encode())
+        changes = {
+            "files.disclosure": policy,
+            "files.disclosureSignatures": policy_signatures.file_of({name: signature}),
+            "disclosureSigners": [{"name": name, "publicKey": b64encode(public_bytes(key)).decode()}],
+        }
+        rendered = render("linker", "embedded", {path: json.dumps(value) for path, value in changes.items()})
+        for file, text in files(rendered, "-config").items():
+            (tmp_path / file).write_bytes(text.encode())
+        settings = LinkerSettings.load(tmp_path / "config.toml")
+        assert settings.disclosure == Path("/etc/kinlink/disclosure.toml")
+        found = signed_policy.load(tmp_path / "disclosure.toml", settings.policy_signers, real=settings.real)
+        assert found.signers == (name,)

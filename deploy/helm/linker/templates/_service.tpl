@@ -17,6 +17,15 @@
 this version's linker is one process (runs and readers' snapshots are held in it)
 {{- end -}}
 
+{{- define "kinlink.disclosureRefusals" -}}
+{{- if and (not .Values.disclosureSigners) (ne (include "kinlink.synthetic" .) "true") -}}
+{{- fail "disclosureSigners is empty: the disclosure policy for real identifiers is signed; name the people who sign it" -}}
+{{- end -}}
+{{- if and .Values.disclosureSigners (not (and .Values.files.disclosure .Values.files.disclosureSignatures)) -}}
+{{- fail "disclosureSigners: install with --set-file files.disclosure=disclosure.toml and files.disclosureSignatures=disclosure.toml.signatures" -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "kinlink.configFiles" -}}
 config.toml: |
   {{- include "kinlink.serverConfig" . | nindent 2 }}
@@ -40,11 +49,26 @@ config.toml: |
   {{ $name }} = "/etc/kinlink/{{ $name }}.toml"
   {{- end }}
   {{- end }}
-{{- range $name := list "access" "disclosure" "registry" }}
+  {{- with .Values.disclosureSigners }}
+  disclosure_signers = [
+  {{- range . }}
+    { name = {{ .name | quote }}, public_key = {{ .publicKey | quote }} },
+  {{- end }}
+  ]
+  {{- end }}
+{{- range $name := list "access" "registry" }}
 {{- with get $.Values.files $name }}
 {{ $name }}.toml: |
   {{- . | nindent 2 }}
 {{- end }}
+{{- end }}
+{{- include "kinlink.disclosureRefusals" . }}
+{{/* Byte for byte: it is signed. */}}
+{{- with .Values.files.disclosure }}
+disclosure.toml: {{ . | toJson }}
+{{- end }}
+{{- with .Values.files.disclosureSignatures }}
+disclosure.toml.signatures: {{ . | toJson }}
 {{- end }}
 {{- end -}}
 
