@@ -25,6 +25,7 @@ from linker.disclosure.system import Flags, Integers, LinkedSystem, Numbers
 
 UP, DOWN = 1, -1
 _ITERATIONS = 400_000
+_DUAL, _PRIMAL = 1, 4  # HiGHS's simplex strategies
 _NODES = 500  # of a search in whole numbers; most need one
 _GAP = 0.05  # by which an answer in whole numbers may be dearer than the cheapest
 _NOISE = 1e-7  # HiGHS's own tolerance; in units of the scale
@@ -45,13 +46,17 @@ def scales(system: LinkedSystem, needs: Needs) -> Numbers:
 
 
 class _Program:
-    """min cost·y over A y = 0 and bounds, warm-started from the last solution."""
+    """min cost·y over A y = 0 and bounds, warm-started from the last solution.
 
-    def __init__(self, equations: sp.csr_matrix, lower: Numbers, upper: Numbers) -> None:
+    The primal simplex takes up a last solution where costs changed, many times faster than the dual one; from none,
+    the dual one is the faster.
+    """
+
+    def __init__(self, equations: sp.csr_matrix, lower: Numbers, upper: Numbers, strategy: int) -> None:
         self._matrix = equations[np.flatnonzero(np.diff(equations.indptr))].tocsc()
         self._lower, self._upper = lower.copy(), upper.copy()
         self._columns = np.arange(self._matrix.shape[1], dtype=np.int32)
-        self._highs = self._solver(self._columns, simplex_iteration_limit=_ITERATIONS)
+        self._highs = self._solver(self._columns, simplex_iteration_limit=_ITERATIONS, simplex_strategy=strategy)
 
     def _solver(self, columns: npt.NDArray[np.int32], **options: float) -> highspy.Highs:
         matrix = self._matrix[:, columns]
@@ -126,7 +131,7 @@ class Attack:
         self._lower = np.where(system.nonnegative[self._cells], -system.values[self._cells] / self._scales, -far)
         self._upper = far
         equations = system.equations[:, self._cells]
-        self._program = _Program(equations, self._lower, self._upper)
+        self._program = _Program(equations, self._lower, self._upper, _PRIMAL)
         self._blocks = _blocks(equations)
         self._shown: set[int] = set()
         self.solved = 0
@@ -230,7 +235,8 @@ def route(
     far = reach(system, needs)[cells]
     lowest = np.where(system.nonnegative[cells], system.values[cells] / unit, far)
     equations = system.equations[:, cells]
-    program = _Program(sp.hstack([equations, -equations]).tocsr(), np.zeros(2 * count), np.concatenate([far, lowest]))
+    both, most = sp.hstack([equations, -equations]).tocsr(), np.concatenate([far, lowest])
+    program = _Program(both, np.zeros(2 * count), most, _DUAL)
     cell, side, distance = demand
     place = int(np.searchsorted(cells, cell))
     rises, falls = (place, place + count) if side == UP else (place + count, place)
