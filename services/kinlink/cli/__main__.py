@@ -14,7 +14,7 @@ import traceback
 
 import typer
 
-from kinlink.cli import approvals, audit, deliver, dev, dpo, joined, keys, link, pseudonymise, serve, table
+from kinlink.cli import approvals, audit, deliver, dev, dpo, joined, keys, link, pseudonymise, release, serve, table
 from kinlink.cli.exit_codes import ExitCode
 from kinlink.errors import KinlinkError
 from kinlink.ristretto255 import LibsodiumError
@@ -36,7 +36,7 @@ def build() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for group in (deliver, pseudonymise, link, table, keys, approvals, audit, dpo, dev, serve, joined):
+    for group in (deliver, pseudonymise, link, table, release, keys, approvals, audit, dpo, dev, serve, joined):
         group.register(app)
     _join_lines(app)
     return app
