@@ -18,6 +18,7 @@ from kinlink.linker.v1.rekeying_service_pb2_grpc import add_RekeyingServiceServi
 from kinlink.linker.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
 from linker import signed_policy
 from linker.disclosure.policy import PolicyError
+from linker.doors.family_table import FamilyTableDoor, FamilyTableGrants
 from linker.doors.intake_api import IntakeApi
 from linker.doors.linkage_api import LinkageApi
 from linker.doors.rekeying_api import RekeyingApi
@@ -33,6 +34,7 @@ from linker.runs import Runs
 from linker.settings import LinkerSettings
 from linker.store.delta import DeltaTables
 from linker.store.durable import InUseError, exclusive
+from linker.store.family_tables import FamilyTables
 from linker.store.releases import Releases
 from linker.store.snapshots import Snapshots
 from linker.tables import contributions, registry
@@ -80,7 +82,7 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
     with exclusive(settings.staging if settings.store_url else settings.store):
         engine = database.engine(settings.database_url)
         database.migrate(engine, "linker")
-        audit, releases = AuditLog(engine), Releases(engine)
+        audit, releases, family_tables = AuditLog(engine), Releases(engine), FamilyTables(engine)
         store = Snapshots(engine, DeltaTables(settings.store_url or settings.store, settings.store_options))
         connect = partial(_keys, settings)
         intake = Intake(
@@ -101,6 +103,7 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
             LinkagePipeline(
                 store,
                 releases,
+                family_tables,
                 audit,
                 connect=connect,
                 registry=tables,
@@ -116,10 +119,11 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
             add_IntakeServiceServicer_to_server(IntakeApi(intake), target)
             add_LinkageServiceServicer_to_server(LinkageApi(runs), target)
             add_RekeyingServiceServicer_to_server(RekeyingApi(rekeyings), target)
-            add_StatisticsServiceServicer_to_server(StatisticsApi(tables, releases), target)
+            add_StatisticsServiceServicer_to_server(StatisticsApi(tables, releases, families), target)
             log.register(target)
 
         access = AccessTable.load(settings.access)
+        families = FamilyTableDoor(family_tables, FamilyTableGrants(access))
         with kept(audit, engine, settings, "linker", folder, real=settings.real) as log:
             disclosure.record(audit)
 

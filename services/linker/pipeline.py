@@ -4,7 +4,8 @@
 2. aliases: the newest snapshot is pinned; number changes are resolved, exclusions applied.
 3. families: residents on the reference date, and the C-families they form.
 4. tables: the facts of the registered tables that the run's months make; no others are computed.
-5. release: all tables pass the one gate together, which compares them with every earlier release.
+5. release: all tables pass the one gate together, which compares them with every earlier release; then, when the year
+   is over, the family table is made (`family_table_run`).
 
 What the gate cannot prove it says in the outcomes: the run succeeds, and what was released before stays.
 
@@ -28,16 +29,19 @@ import structlog
 from linker import frames
 from linker.background import Report
 from linker.disclosure.facts import ContributionError, FactFrame
+from linker.disclosure.family_table import FamilyTable
 from linker.disclosure.gate import protect
 from linker.disclosure.policy import Policy
-from linker.disclosure.release import Release
+from linker.disclosure.release import Release, TableOutcome
 from linker.families.c_family import c_family_members
 from linker.families.families import families_with_children
 from linker.families.residents import residents
+from linker.family_table_run import FamilyTableStage
 from linker.linkage import register
 from linker.linkage.aliases import resolve
 from linker.linkage.conversion import Converter, convert_all
 from linker.runs import Result
+from linker.store.family_tables import FamilyTables
 from linker.store.releases import Releases
 from linker.store.runs import Stage
 from linker.store.snapshots import PinnedSnapshot, Snapshots
@@ -65,6 +69,7 @@ class LinkagePipeline:
 
     store: Snapshots
     releases: Releases
+    family_tables: FamilyTables
     audit: AuditLog
     connect: Callable[[], AbstractContextManager[Converter]]
     registry: Sequence[RegisteredTable]
@@ -85,7 +90,7 @@ class LinkagePipeline:
             convert_all(self.store, converter, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))
         try:
             with self.store.pin() as pinned:
-                release = self._release(pinned, reference_date, year, through_month, report)
+                release, family_table, outcome = self._release(pinned, reference_date, year, through_month, report)
                 snapshot = pinned.snapshot.number
         except CatalogueError as error:
             raise PreconditionError(str(error), "CATALOGUE_CONTRADICTORY") from error
@@ -109,17 +114,34 @@ class LinkagePipeline:
                 ),
                 connection,
             )
+            if family_table is not None:
+                self._commit_families(family_table, connection)
 
         return Result(
             snapshot=snapshot,
             coverage=[asdict(row) for row in release.coverage],
-            tables=[asdict(outcome) for outcome in release.outcomes],
+            tables=[asdict(each) for each in (*release.outcomes, *([outcome] if outcome else []))],
             commit=commit,
+        )
+
+    def _commit_families(self, table: FamilyTable, connection: sa.Connection) -> None:
+        self.family_tables.store(table, connection)
+        self.audit.append(
+            AuditEntry(
+                rpc="family table release",
+                caller=caller_uri(),
+                outcome="ok",
+                subject=f"families/{table.period}/{table.release_id}",
+                count=table.record.families,
+                request_id=request_id(),
+                evidence=table.record_content(),
+            ),
+            connection,
         )
 
     def _release(
         self, pinned: PinnedSnapshot, reference_date: date, year: int, through_month: int, report: Report
-    ) -> Release:
+    ) -> tuple[Release, FamilyTable | None, TableOutcome | None]:
         tables = registry.due(self.registry, through_month)
         aliases, known = self._known(pinned, report)
         report(Stage.FAMILIES, 0, 2)
@@ -130,18 +152,25 @@ class LinkagePipeline:
         report(Stage.FAMILIES, 2, 2)
         facts = _Facts(tables, known, members.lazy(), aliases.lazy(), reference_date, year, through_month)
         found = list(facts.computed(report))
+        history = self.releases.history()
         started = time.monotonic()
         release = protect(
             tables,
             found,
             self.policy,
-            self.releases.history(),
+            history,
             year=year,
             through_month=through_month,
             reference_date=reference_date,
-            progress=lambda done, total: report(Stage.RELEASE, done, total),
+            progress=lambda _, done, total: report(Stage.RELEASE, done, total),
         )
-        return replace(release, record=replace(release.record, seconds=time.monotonic() - started))
+        release = replace(release, record=replace(release.record, seconds=time.monotonic() - started))
+        stage = FamilyTableStage(self.family_tables, self.registry, self.policy)
+        sources = known["postings"], known["spells"], known["catalogue"]
+        family_table, outcome = stage.table(
+            release, history, members.lazy(), sources, year, through_month, reference_date
+        )
+        return release, family_table, outcome
 
     def _known(self, pinned: PinnedSnapshot, report: Report) -> tuple[pl.DataFrame, Mapping[str, pl.LazyFrame]]:
         """Return the number changes, and the facts after them and after exclusions."""

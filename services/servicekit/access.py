@@ -86,6 +86,10 @@ class AccessTable:
         """Every RPC that somebody may call."""
         return frozenset(rpc for rpc, _, _ in self._rules)
 
+    def rules(self, rpc: str) -> tuple[Rule, ...]:
+        """Return the rules for an RPC."""
+        return tuple(rule for rule in self._rules.values() if rule.rpc == rpc)
+
     def decide(self, rpc: str, caller: Caller) -> Rule | None:
         """Return the rule that admits the caller, or None: refused."""
         return self._rules.get((rpc, caller.role, caller.name)) or self._rules.get((rpc, caller.role, ""))

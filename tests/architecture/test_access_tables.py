@@ -105,6 +105,7 @@ EXPECTED: Mapping[str, Mapping[str, set[str]]] = {
         "kinlink.linker.v1.StatisticsService/ListTables": {"consumer", "dpo"},
         "kinlink.linker.v1.StatisticsService/GetTable": {"consumer"},
         "kinlink.linker.v1.StatisticsService/StreamTable": {"consumer"},
+        "kinlink.linker.v1.StatisticsService/StreamFamilyTable": {"consumer"},
         "kinlink.linker.v1.StatisticsService/ListReleases": {"dpo"},
     },
 }

@@ -4,6 +4,7 @@
    tells nothing.
 2. Nothing is computed here but another form of a release.
 3. A withheld cell is SUPPRESSED, whatever withheld it. Of the record only what tells nothing of that is sent.
+4. A consumer of the family table gets tables made of its rows, and no others (`family_table`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from kinlink.linker.v1 import statistics_service_pb2 as pb
 from kinlink.linker.v1.statistics_service_pb2_grpc import StatisticsServiceServicer
+from linker.disclosure.family_table.coded_tables import UNIVERSE, Definition
 from linker.disclosure.release import CellStatus, ReleasedCell, ReleasedTable
+from linker.doors.family_table import FamilyTableDoor
 from linker.store.releases import Releases, Revision, StoredRelease, StoredTable
 from linker.tables.registry import PeriodType, RegisteredTable, Unit
 from servicekit.audit import describe
@@ -52,9 +55,10 @@ _PERIODS = {
 class StatisticsApi(StatisticsServiceServicer):
     """Serves StatisticsService from the registry and the releases."""
 
-    def __init__(self, registry: Sequence[RegisteredTable], releases: Releases) -> None:
+    def __init__(self, registry: Sequence[RegisteredTable], releases: Releases, families: FamilyTableDoor) -> None:
         self._registry = registry
         self._releases = releases
+        self._families = families
 
     def ListTables(
         self,
@@ -62,6 +66,12 @@ class StatisticsApi(StatisticsServiceServicer):
         context: grpc.ServicerContext,
     ) -> pb.ListTablesResponse:
         """List the tables that the caller may read."""
+        if self._families.is_for_caller():
+            coded = self._families.definitions()
+            describe(count=len(coded))
+            return pb.ListTablesResponse(
+                tables=[_definition(table, revisions, PeriodType.YEAR, UNIVERSE) for table, revisions in coded]
+            )
         revisions = self._releases.revisions()
         tables = [
             _definition(table, revisions.get(table.table_id, []), table.period, table.universe_text)
@@ -91,6 +101,15 @@ class StatisticsApi(StatisticsServiceServicer):
         for start in range(0, len(content), MESSAGE_BYTES):
             yield pb.StreamTableResponse(arrow_ipc=content[start : start + MESSAGE_BYTES])
 
+    def StreamFamilyTable(
+        self,
+        request: pb.StreamFamilyTableRequest,
+        context: grpc.ServicerContext,
+    ) -> Iterator[pb.StreamFamilyTableResponse]:
+        """Return the family table of a year as an Arrow IPC stream, cut into messages."""
+        for part in self._families.stream(request.period):
+            yield pb.StreamFamilyTableResponse(arrow_ipc=part)
+
     def ListReleases(
         self,
         request: pb.ListReleasesRequest,
@@ -102,8 +121,11 @@ class StatisticsApi(StatisticsServiceServicer):
         return pb.ListReleasesResponse(releases=map(_record, records))
 
     def _find(self, request: pb.GetTableRequest | pb.StreamTableRequest) -> StoredTable:
-        asked = self._registered(request.table_id)
-        found = self._releases.find(request.table_id, request.period, request.release_id) if asked else None
+        asked = request.table_id, request.period, request.release_id
+        if self._families.is_for_caller():
+            found = self._families.find(*asked)
+        else:
+            found = self._releases.find(*asked) if self._registered(request.table_id) else None
         if found is None:
             message = "no such released table, or not for this caller; ListTables names the tables and their periods"
             raise NotFoundError(message, "TABLE_NOT_FOUND")
@@ -118,8 +140,12 @@ class StatisticsApi(StatisticsServiceServicer):
     def _message(self, found: StoredTable) -> pb.Table:
         table = found.table
         units = {measure.name: measure.unit for measure in table.measures}
-        revisions = self._releases.revisions().get(table.table_id, [])
-        period_type = next(each.period for each in self._registry if each.table_id == table.table_id)
+        if self._families.is_for_caller():
+            coded = {definition.table_id: of_table for definition, of_table in self._families.definitions()}
+            revisions, period_type = coded[table.table_id], PeriodType.YEAR
+        else:
+            revisions = self._releases.revisions().get(table.table_id, [])
+            period_type = next(each.period for each in self._registry if each.table_id == table.table_id)
         return pb.Table(
             definition=_definition(table, revisions, period_type, table.universe),
             release_id=table.release_id,
@@ -192,7 +218,10 @@ def arrow_stream(table: ReleasedTable) -> bytes:
 
 
 def _definition(
-    table: RegisteredTable | ReleasedTable, revisions: Sequence[Revision], period_type: PeriodType, universe: str
+    table: RegisteredTable | ReleasedTable | Definition,
+    revisions: Sequence[Revision],
+    period_type: PeriodType,
+    universe: str,
 ) -> pb.TableDefinition:
     return pb.TableDefinition(
         table_id=table.table_id,

@@ -607,6 +607,53 @@ class StreamTableResponse(_message.Message):
 Global___StreamTableResponse: _TypeAlias = StreamTableResponse  # noqa: Y015
 
 @_typing.final
+class StreamFamilyTableRequest(_message.Message):
+    """Asks for the family table of a year."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_FIELD_NUMBER: _builtins.int
+    period: _builtins.str
+    """The year, for example "2014". Empty means the newest that the caller may read."""
+    def __init__(
+        self,
+        *,
+        period: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamFamilyTableRequest: _TypeAlias = StreamFamilyTableRequest  # noqa: Y015
+
+@_typing.final
+class StreamFamilyTableResponse(_message.Message):
+    """A part of an Arrow IPC stream. Concatenated, the parts are the stream: row_id,
+    properties and spending of a family; release id, digest, label and definition in
+    the schema's metadata. Rows stand in the order of their ids, which tells nothing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARROW_IPC_FIELD_NUMBER: _builtins.int
+    arrow_ipc: _builtins.bytes
+    """The next bytes. Never empty."""
+    def __init__(
+        self,
+        *,
+        arrow_ipc: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamFamilyTableResponse: _TypeAlias = StreamFamilyTableResponse  # noqa: Y015
+
+@_typing.final
 class ListReleasesRequest(_message.Message):
     """Asks for the releases."""
 

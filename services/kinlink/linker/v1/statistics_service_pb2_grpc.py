@@ -52,6 +52,11 @@ class StatisticsServiceStub:
                 request_serializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamTableRequest.SerializeToString,
                 response_deserializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamTableResponse.FromString,
                 _registered_method=True)
+        self.StreamFamilyTable = channel.unary_stream(
+                '/kinlink.linker.v1.StatisticsService/StreamFamilyTable',
+                request_serializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamFamilyTableRequest.SerializeToString,
+                response_deserializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamFamilyTableResponse.FromString,
+                _registered_method=True)
         self.ListReleases = channel.unary_unary(
                 '/kinlink.linker.v1.StatisticsService/ListReleases',
                 request_serializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.ListReleasesRequest.SerializeToString,
@@ -86,6 +91,17 @@ class StatisticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamFamilyTable(self, request, context):
+        """Returns the family table of a year: a row a family with children, coarsened
+        until each is one of many alike, under ids that only this caller has.
+        Pseudonymised personal data. Only for a consumer whom the controller granted
+        it by name; such a consumer gets, from the methods above, tables made of the
+        same rows and no others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListReleases(self, request, context):
         """Lists what was released, with the record of its disclosure control: counts
         only, never a cell. For who oversees releases, not for who reads them.
@@ -111,6 +127,11 @@ def add_StatisticsServiceServicer_to_server(servicer, server):
                     servicer.StreamTable,
                     request_deserializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamTableRequest.FromString,
                     response_serializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamTableResponse.SerializeToString,
+            ),
+            'StreamFamilyTable': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamFamilyTable,
+                    request_deserializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamFamilyTableRequest.FromString,
+                    response_serializer=kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamFamilyTableResponse.SerializeToString,
             ),
             'ListReleases': grpc.unary_unary_rpc_method_handler(
                     servicer.ListReleases,
@@ -202,6 +223,33 @@ class StatisticsService:
             '/kinlink.linker.v1.StatisticsService/StreamTable',
             kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamTableRequest.SerializeToString,
             kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamTableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamFamilyTable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kinlink.linker.v1.StatisticsService/StreamFamilyTable',
+            kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamFamilyTableRequest.SerializeToString,
+            kinlink_dot_linker_dot_v1_dot_statistics__service__pb2.StreamFamilyTableResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,13 @@ class StatisticsServiceStub:
     """Returns a released table as typed cells."""
     StreamTable: _grpc.UnaryStreamMultiCallable[_statistics_service_pb2.StreamTableRequest, _statistics_service_pb2.StreamTableResponse]
     """Returns the same table as one Arrow IPC stream, cut into messages."""
+    StreamFamilyTable: _grpc.UnaryStreamMultiCallable[_statistics_service_pb2.StreamFamilyTableRequest, _statistics_service_pb2.StreamFamilyTableResponse]
+    """Returns the family table of a year: a row a family with children, coarsened
+    until each is one of many alike, under ids that only this caller has.
+    Pseudonymised personal data. Only for a consumer whom the controller granted
+    it by name; such a consumer gets, from the methods above, tables made of the
+    same rows and no others.
+    """
     ListReleases: _grpc.UnaryUnaryMultiCallable[_statistics_service_pb2.ListReleasesRequest, _statistics_service_pb2.ListReleasesResponse]
     """Lists what was released, with the record of its disclosure control: counts
     only, never a cell. For who oversees releases, not for who reads them.
@@ -61,6 +68,13 @@ class StatisticsServiceAsyncStub(StatisticsServiceStub):
     """Returns a released table as typed cells."""
     StreamTable: _aio.UnaryStreamMultiCallable[_statistics_service_pb2.StreamTableRequest, _statistics_service_pb2.StreamTableResponse]  # type: ignore[assignment]
     """Returns the same table as one Arrow IPC stream, cut into messages."""
+    StreamFamilyTable: _aio.UnaryStreamMultiCallable[_statistics_service_pb2.StreamFamilyTableRequest, _statistics_service_pb2.StreamFamilyTableResponse]  # type: ignore[assignment]
+    """Returns the family table of a year: a row a family with children, coarsened
+    until each is one of many alike, under ids that only this caller has.
+    Pseudonymised personal data. Only for a consumer whom the controller granted
+    it by name; such a consumer gets, from the methods above, tables made of the
+    same rows and no others.
+    """
     ListReleases: _aio.UnaryUnaryMultiCallable[_statistics_service_pb2.ListReleasesRequest, _statistics_service_pb2.ListReleasesResponse]  # type: ignore[assignment]
     """Lists what was released, with the record of its disclosure control: counts
     only, never a cell. For who oversees releases, not for who reads them.
@@ -95,6 +109,19 @@ class StatisticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_statistics_service_pb2.StreamTableResponse], _abc.AsyncIterator[_statistics_service_pb2.StreamTableResponse]]:
         """Returns the same table as one Arrow IPC stream, cut into messages."""
+
+    @_abc_1.abstractmethod
+    def StreamFamilyTable(
+        self,
+        request: _statistics_service_pb2.StreamFamilyTableRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_statistics_service_pb2.StreamFamilyTableResponse], _abc.AsyncIterator[_statistics_service_pb2.StreamFamilyTableResponse]]:
+        """Returns the family table of a year: a row a family with children, coarsened
+        until each is one of many alike, under ids that only this caller has.
+        Pseudonymised personal data. Only for a consumer whom the controller granted
+        it by name; such a consumer gets, from the methods above, tables made of the
+        same rows and no others.
+        """
 
     @_abc_1.abstractmethod
     def ListReleases(

@@ -28,7 +28,6 @@ _SOME_DA = "Beløb, størrelsen er skjult"
 _NOTE = "Beregnet af familietabellens kodede rækker, ikke af de præcise tal: for den, som har familietabellen."
 _AMOUNT_NOTE = "Et interval regnes som sin midte, og et skjult beløb som gennemsnittet; tallene er derfor tilnærmede."
 UNIVERSE = "families with children, from the coded rows of the family table"
-VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,7 @@ class Definition:
     title_da: str
     title_en: str
     notes_da: tuple[str, ...]
+    version: int = 1
 
 
 CODED_FAMILIES = Definition(
@@ -165,7 +165,7 @@ def _table(
     return ReleasedTable(
         release_id="",
         table_id=what.table_id,
-        version=VERSION,
+        version=what.version,
         revision=1,
         title_da=what.title_da,
         title_en=what.title_en,
