@@ -1,6 +1,7 @@
 """How alike two records are by chance: how many of all pairs have each level, field by field.
 
-1. Equal values are counted exactly, from how often each value stands on either side.
+1. Equal values are counted exactly, from how often each value stands among the persons, and among records and persons
+   together: a few records are no sample of what is common.
 2. The other levels come from random pairs; all pairs, where these are few enough.
 3. Matches are among all pairs. They are few, and `fitting` takes them out of the counts again.
 
@@ -62,4 +63,7 @@ def _exact(values: Values, *, within: bool) -> tuple[float, float]:
         total = right.sum()
         return total * (total - 1) / 2, float((right * (right - 1)).sum() / 2)
     left = np.bincount(values.left, minlength=len(values.words))[1:].astype(float)
-    return float(left.sum() * right.sum()), float((left * right).sum())
+    comparable = float(left.sum() * right.sum())
+    others = (left.sum() + right.sum() - 1) * right.sum()  # a person is not paired with himself
+    share = (right * (left + right - 1)).sum() / others if others else 0.0
+    return comparable, float(comparable * share)

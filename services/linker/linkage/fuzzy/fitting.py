@@ -145,9 +145,9 @@ def one_round(sample: Sample, mixed: Numbers, state: State, expected: State, hel
         either = one + (1 - mixed[:, field, None]) * state.u[field]
         agreed[field] = (by_level * one / np.maximum(either, FLOOR)).sum(axis=0)
     agreed[:, Level.NULL] = 0
-    m = state.m if keep_m else agreed + held * expected.m
-    totals = m.sum(axis=1, keepdims=True)
-    m = np.where(totals > 0, m / np.maximum(totals, FLOOR), state.m)
+    sums = agreed + held * expected.m
+    totals = sums.sum(axis=1, keepdims=True)
+    m = state.m if keep_m else np.where(totals > 0, sums / np.maximum(totals, FLOOR), state.m)
     trust = sample.records / (sample.records + held)
     shares = trust * weights.sum(axis=1) / sample.total + (1 - trust) * expected.shares
     shares[0] = 1 - shares[1:].sum()

@@ -1,0 +1,218 @@
+"""Fuzzy linkage from encoded frames to each record's person: a town, and what must not link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import polars as pl
+import pytest
+
+from kinlink.encoding.encode import Encoder
+from kinlink.encoding.keys import EncodingKey
+from kinlink.encoding.schema import find
+from linker.linkage.fuzzy.assignment import ASSIGNED, LINKED, REVIEW, UNLINKED, Thresholds, assign
+from linker.linkage.fuzzy.blocking import Caps, blocks, candidate_pairs
+from linker.linkage.fuzzy.encodings import encoded
+from linker.linkage.fuzzy.estimates import estimate
+from linker.linkage.fuzzy.evaluation import evaluate
+from linker.linkage.fuzzy.linking import Basis, Linkage, link
+from linker.linkage.fuzzy.plan import plan_of
+from linker.linkage.fuzzy.problems import FuzzyLinkageError, Problem
+from tests.payer_town import Town, town
+
+SCHEMA = find("dk-person-1")
+PLAN = plan_of(SCHEMA)
+LIMITS = Thresholds()
+NAMES = ["given_name", "family_name"]
+
+
+@cache
+def encoder() -> Encoder:
+    return Encoder(SCHEMA, EncodingKey(bytes(range(1, 33)), "a test", 1))
+
+
+@cache
+def small_town() -> tuple[Town, pl.DataFrame, pl.DataFrame]:
+    made = town(6_000, 2_000)
+    return made, encoder().encode(made.records), encoder().encode(made.persons)
+
+
+@cache
+def small_linkage() -> Linkage:
+    _, records, persons = small_town()
+    return link(PLAN, records, persons, LIMITS)
+
+
+def test_town_is_linked_as_it_is() -> None:
+    made, _, _ = small_town()
+    found = small_linkage()
+    quality = evaluate(found.records, made.truth)
+    assert found.basis is Basis.FITTED
+    assert found.records.schema == ASSIGNED
+    assert quality.precision >= 0.995
+    assert quality.recall >= 0.94
+    assert quality.sure_wrong <= 0.01
+    assert quality.calibration_error <= 0.02
+
+
+def test_estimates_hold_the_truth_within_their_bounds() -> None:
+    made, _, _ = small_town()
+    found = small_linkage()
+    quality = evaluate(found.records, made.truth)
+    [row] = estimate(found.records, refitted=found.refitted).iter_rows(named=True)
+    assert row["precision_low"] <= row["precision"] <= row["precision_high"]
+    assert row["precision_low"] <= quality.precision
+    assert row["recall"] == pytest.approx(quality.recall, abs=0.04)
+    assert len(found.refitted) == 10
+
+
+def test_estimates_by_month_count_amounts() -> None:
+    found = small_linkage()
+    months = found.records.select("record", pl.col("record").str.slice(-1).alias("month"))
+    amounts = found.records.select("record", pl.lit(250.0).alias("weight"))
+    by_month = estimate(found.records, groups=months, weights=amounts, refitted=found.refitted)
+    assert by_month["month"].to_list() == [*"0123456789"]
+    assert by_month["weight"].sum() == 250 * 2_000
+    whole = estimate(found.records)
+    assert by_month["precision"].mean() == pytest.approx(whole["precision"].item(), abs=0.001)
+
+
+def test_order_of_rows_changes_nothing() -> None:
+    _, records, persons = small_town()
+    shuffled = link(PLAN, records.sample(fraction=1, shuffle=True, seed=3), persons.reverse(), LIMITS)
+    assert shuffled.records.equals(small_linkage().records)
+    assert shuffled.model == small_linkage().model
+
+
+def test_three_records_are_linked_by_what_is_expected_and_only_on_evidence() -> None:
+    made, _, persons = small_town()
+    known, other = made.persons.row(7, named=True), made.persons.row(4_000, named=True)
+    nobody = dict.fromkeys(known)
+    rows = [
+        {**known, "record": "all"},
+        {**nobody, "record": "names", **{name: other[name] for name in NAMES}, "postcode": other["postcode"]},
+        {**nobody, "record": "nothing"},
+    ]
+    found = link(PLAN, encoder().encode(pl.DataFrame(rows)), persons, LIMITS)
+    by_record = {row["record"]: row for row in found.records.iter_rows(named=True)}
+    assert found.basis is Basis.EXPECTED
+    assert (by_record["all"]["status"], by_record["all"]["person"]) == (LINKED, known["record"])
+    assert by_record["names"]["status"] != LINKED
+    assert (by_record["nothing"]["status"], by_record["nothing"]["person"]) == (UNLINKED, None)
+
+
+def test_three_records_are_linked_with_a_kept_model() -> None:
+    _, records, persons = small_town()
+    found = link(PLAN, records.head(3), persons, LIMITS, kept=small_linkage().model)
+    assert found.basis is Basis.KEPT
+    assert found.model.m == small_linkage().model.m
+
+
+def test_two_equal_persons_share_the_probability_and_neither_is_linked() -> None:
+    _, records, persons = small_town()
+    right = small_linkage().records.filter(pl.col("probability") > 0.999).row(0, named=True)
+    twin = persons.filter(pl.col("record") == right["person"]).with_columns(pl.lit("another").alias("record"))
+    found = link(PLAN, records, pl.concat([persons, twin]), LIMITS).records.filter(pl.col("record") == right["record"])
+    assert found["probability"].item() == pytest.approx(0.5, abs=0.001)
+    assert found["margin"].item() == pytest.approx(0, abs=0.001)
+    assert found["status"].item() == REVIEW
+
+
+def test_many_records_may_have_one_person() -> None:
+    _, records, persons = small_town()
+    sure = small_linkage().records.filter(pl.col("probability") > 0.999).row(0, named=True)
+    again = records.filter(pl.col("record") == sure["record"]).with_columns(pl.lit("again").alias("record"))
+    found = link(PLAN, pl.concat([records, again]), persons, LIMITS).records
+    assert found.filter(pl.col("record").is_in(["again", sure["record"]]))["person"].to_list() == [sure["person"]] * 2
+
+
+def test_token_of_half_the_population_neither_explodes_nor_hides_others() -> None:
+    _, records, persons = small_town()
+    common = [bytes(range(8))]
+
+    def marked(frame: pl.DataFrame) -> pl.DataFrame:
+        half = pl.int_range(pl.len()) % 2 == 0
+        extra = pl.when(half).then(pl.lit(common, dtype=pl.List(pl.Binary))).otherwise(pl.lit([], pl.List(pl.Binary)))
+        return frame.with_columns(pl.col("tokens").list.concat(extra))
+
+    found = link(PLAN, marked(records), marked(persons), LIMITS)
+    assert found.dropped == small_linkage().dropped + 1
+    assert found.records.equals(small_linkage().records)
+
+
+def test_pairs_stay_within_their_budget() -> None:
+    _, records, persons = small_town()
+    both = encoded(PLAN, records, persons)
+    found = blocks(both, Caps(pairs=500))
+    assert 0 < sum(len(left) for left, _ in candidate_pairs(both, found)) <= 500
+    assert found.dropped > 0
+
+
+def test_empty_field_everywhere_links_on_the_others() -> None:
+    made, records, persons = small_town()
+    without = pl.lit(None, pl.Binary).alias("birth_date")
+    found = link(PLAN, records.with_columns(without), persons.with_columns(without), LIMITS)
+    assert not found.model.compared[PLAN.index("birth_date")]
+    assert evaluate(found.records, made.truth).precision >= 0.99
+
+
+def test_amounts_decide_which_records_the_expected_error_allows() -> None:
+    """A doubtful record of much money is left out where small ones are let in."""
+    _, records, persons = small_town()
+    both = encoded(PLAN, records.head(3), persons)
+    scored = pl.DataFrame(
+        {"left": [0, 1, 2], "right": [0, 1, 2], "weight": [40.0, 30, 25], "probability": [1.0, 0.97, 0.95]},
+        schema_overrides={"left": pl.UInt32, "right": pl.UInt32},
+    )
+    ids = both.left.to_list()
+    even = assign(both, scored, Thresholds(expected_error=0.03))
+    assert even["status"].to_list() == [LINKED] * 3
+    heavy = pl.DataFrame({"record": ids, "weight": [1, 1, 100]})
+    assert assign(both, scored, Thresholds(expected_error=0.03), heavy)["status"].to_list() == [LINKED, LINKED, REVIEW]
+
+
+BAD: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], Problem]] = {
+    "a missing field": (lambda frame: frame.drop("street"), Problem.COLUMNS),
+    "a field as text": (lambda frame: frame.with_columns(pl.lit("x").alias("street")), Problem.COLUMNS),
+    "no tokens": (lambda frame: frame.drop("tokens"), Problem.COLUMNS),
+    "a filter too short": (
+        lambda frame: frame.with_columns(pl.lit(b"short").alias("birth_date")),
+        Problem.FILTER_LENGTH,
+    ),
+    "a short token": (lambda frame: frame.with_columns(pl.lit([b"abc"]).alias("tokens")), Problem.TOKENS),
+    "a record twice": (lambda frame: pl.concat([frame, frame]), Problem.RECORDS),
+    "no records": (lambda frame: frame.clear(), Problem.TOO_FEW_RECORDS),
+    "nothing but names": (
+        lambda frame: frame.with_columns(
+            pl.lit(None, pl.Binary).alias(f.name) for f in PLAN.fields if f.name != "given_name"
+        ),
+        Problem.TOO_FEW_FIELDS,
+    ),
+}
+
+
+@pytest.mark.parametrize("side", ["records", "persons"])
+@pytest.mark.parametrize("case", BAD)
+def test_bad_frame_is_refused_by_name(case: str, side: str) -> None:
+    spoil, problem = BAD[case]
+    _, records, persons = small_town()
+    frames = (spoil(records), persons) if side == "records" else (records, spoil(persons))
+    with pytest.raises(FuzzyLinkageError) as error:
+        link(PLAN, *frames, LIMITS)
+    assert error.value.problem is problem
+
+
+def test_frames_of_another_schema_are_refused() -> None:
+    _, records, persons = small_town()
+    with pytest.raises(FuzzyLinkageError) as error:
+        link(plan_of(find("febrl-1")), records, persons, LIMITS)
+    assert error.value.problem is Problem.COLUMNS
+
+
+def test_persons_under_another_key_link_to_nobody() -> None:
+    made, records, _ = small_town()
+    other = Encoder(SCHEMA, EncodingKey(bytes(range(2, 34)), "a test", 1)).encode(made.persons)
+    found = link(PLAN, records, other, LIMITS)
+    assert found.pairs == 0
+    assert found.records["status"].unique().to_list() == [UNLINKED]
