@@ -10,6 +10,7 @@ import polars as pl
 from kinlink.delivery.datasets import DATASETS, Column
 from linker import frames
 from linker.tables import registry
+from linker.tables.registry import PeriodType
 from tools.markdown import NOTE, table
 
 LINKER = Path(frames.__file__).parent
@@ -21,6 +22,11 @@ _TYPES: dict[str, tuple[str, str]] = {
     "Binary": ("pseudonym", "pseudonym"),
     "List(String)": ("list of text", "liste af tekst"),
     "Float64": ("number", "tal"),
+}
+_PERIODS: dict[PeriodType, tuple[str, str]] = {
+    PeriodType.YEAR: ("By year, once it is over", "Pr. år, når året er omme."),
+    PeriodType.YEAR_TO_DATE: ("Every month, for the year to date", "Hver måned, for året til dato."),
+    PeriodType.QUARTER: ("By quarter, once it is over", "Pr. kvartal, når kvartalet er omme."),
 }
 
 
@@ -111,11 +117,12 @@ def dictionary_da() -> Iterator[str]:
 
 def _released_en() -> Iterator[str]:
     yield "## What is released\n"
-    yield "The closed list of tables (`services/linker/registry.toml`). A release may show an axis at a coarser"
-    yield "level, or not at all; the axes of the answer say what it shows.\n"
+    yield "The closed list of tables (`services/linker/registry.toml`). A number that would be unsafe is hidden; what is"
+    yield "unsafe, the disclosure policy says (`services/linker/disclosure.toml`).\n"
     for entry in registry.load(LINKER / "registry.toml"):
         yield f"### `{entry.table_id}`\n"
-        yield f"{entry.title_en}. Version {entry.version}, over {entry.universe}.\n"
+        period = _PERIODS[entry.period][0]
+        yield f"{entry.title_en}. Version {entry.version}, over {entry.universe}. {period}; policy `{entry.policy}`.\n"
         axes = ((f"`{a.name}`", a.title_en, _categories(a)) for a in entry.axes)
         yield from table(("axis", "meaning", "categories, total last"), axes)
         measures = (
@@ -127,10 +134,10 @@ def _released_en() -> Iterator[str]:
 
 def _released_da() -> Iterator[str]:
     yield "## Det der udgives\n"
-    yield "Den lukkede liste af tabeller. En udgivelse kan vise en akse i grovere grupper eller udelade den, hvis"
-    yield "det er nødvendigt for at beskytte familierne; svaret siger selv, hvad det viser.\n"
+    yield "Den lukkede liste af tabeller. Et tal skjules, hvis det er nødvendigt for at beskytte familierne.\n"
     for entry in registry.load(LINKER / "registry.toml"):
         yield f"### `{entry.table_id}`: {entry.title_da}\n"
+        yield f"- {_PERIODS[entry.period][1]}"
         yield from (f"- {note}" for note in entry.notes_da)
         yield ""
         axes = ((f"`{a.name}`", a.title_da, _categories(a, danish=True)) for a in entry.axes)
@@ -141,9 +148,11 @@ def _released_da() -> Iterator[str]:
 
 
 def _categories(axis: registry.Axis, *, danish: bool = False) -> str:
-    names = [*axis.categories, *axis.subtotals, *filter(None, (axis.total,))]
-    if axis.numeric:
-        names = [names[0], "…", *names[-2:]]
-    if danish:
-        return ", ".join(f"`{name}` {axis.titles_da.get(name, '')}".strip() for name in names)
-    return ", ".join(f"`{name}`" if name != "…" else name for name in names)
+    leaves = [axis.categories[0], "…", axis.categories[-1]] if axis.numeric else list(axis.categories)
+    titles = axis.titles_da if danish else {}
+    said = [f"`{name}` {titles.get(name, '')}".strip() if name != "…" else name for name in leaves]
+    for name, parts in axis.subtotals.items():
+        said.append(f"`{name}` {titles.get(name, '')}".strip() + f" = {' + '.join(f'`{part}`' for part in parts)}")
+    if axis.total:
+        said.append(f"`{axis.total}` {titles.get(axis.total, '')}".strip())
+    return ", ".join(said)
