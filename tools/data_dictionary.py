@@ -117,8 +117,8 @@ def dictionary_da() -> Iterator[str]:
 
 def _released_en() -> Iterator[str]:
     yield "## What is released\n"
-    yield "The closed list of tables (`services/linker/registry.toml`). A number that would be unsafe is hidden; what is"
-    yield "unsafe, the disclosure policy says (`services/linker/disclosure.toml`).\n"
+    yield "The closed list of tables (`services/linker/registry.toml`). A number that would be unsafe is hidden; what"
+    yield "is unsafe, the disclosure policy says (`services/linker/disclosure.toml`).\n"
     for entry in registry.load(LINKER / "registry.toml"):
         yield f"### `{entry.table_id}`\n"
         period = _PERIODS[entry.period][0]
