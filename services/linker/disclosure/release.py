@@ -95,13 +95,13 @@ class ReleasedTable:
         return replace(self, digest=hashlib.sha256(self.content().encode()).hexdigest())
 
     def says_as(self, other: ReleasedTable) -> bool:
-        """Say whether both tables show the same numbers of the same thing; titles, notes and revisions aside."""
+        """Say whether both tables show the same numbers of the same thing; titles, notes and what is carried aside."""
         return self._said() == other._said()
 
     def _said(self) -> object:
         axes = [(axis.name, axis.categories, axis.subtotals, axis.total) for axis in self.axes]
         measures = [(measure.name, measure.unit) for measure in self.measures]
-        cells = [(cell.categories, cell.measure, cell.status, cell.value, cell.revision) for cell in self.cells]
+        cells = [(cell.categories, cell.measure, cell.value) for cell in self.cells]
         return (self.table_id, self.version, self.period, self.reference_date, axes, measures, cells)
 
     @classmethod

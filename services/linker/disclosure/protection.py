@@ -1,0 +1,171 @@
+"""From tables and facts to a pattern: what is shown, with its proof, against all that earlier releases showed.
+
+It does not know values to be shown, nor revisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+
+from linker.disclosure.attackers import Attacker
+from linker.disclosure.basis import Basis
+from linker.disclosure.changes import demanded, differences, known_cells
+from linker.disclosure.combinations import combined
+from linker.disclosure.facts import FactFrame
+from linker.disclosure.needs import Needs, ProtectionPolicy
+from linker.disclosure.policy import TablePolicy
+from linker.disclosure.registered_system import (
+    RegisteredSystem,
+    department_insiders,
+    own_needs,
+    registered_system,
+    renumbered,
+    restricted,
+    strictest,
+    whole_policy,
+)
+from linker.disclosure.suppression import Pattern, Progress, protect
+from linker.disclosure.system import Flags, LinkedSystem
+from linker.disclosure.views import views
+from linker.tables.registry import RegisteredTable, Unit
+
+
+class Reason(Enum):
+    """Why a number is hidden. Internal: nobody is told."""
+
+    PRIMARY = "it is unsafe by itself"
+    CHANGE = "its change is"
+    SECONDARY = "another number would follow from it"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Protected:
+    """The pattern of a release. `own`: cells that are unsafe by themselves; `unsafe`: also those whose change is."""
+
+    registered: RegisteredSystem
+    pattern: Pattern
+    own: Flags
+    unsafe: Flags
+
+    def cells(self, table_id: str, column: str) -> tuple[tuple[str, ...], dict[tuple[str, ...], int]]:
+        """Return the axes of a shown table's column, and codes → cell."""
+        view = next(
+            each for each in self.registered.views if each.shown and (each.table_id, each.column) == (table_id, column)
+        )
+        names = tuple(axis.name for axis in view.axes)
+        return names, dict(zip(view.codes(), self.registered.cells(view).tolist(), strict=True))
+
+    def unproven(self) -> str:
+        """Return table and cell group of the first demand that is not proven, and whether there are more."""
+        pattern = self.pattern
+        labels = dict.fromkeys(
+            self.registered.system.labels[each.cell] for each in [*pattern.failures, *pattern.unchecked]
+        )
+        return next(iter(labels), "nothing") + (" and others" if len(labels) > 1 else "")
+
+    def reason(self, cells: Sequence[int]) -> Reason | None:
+        """Return why a number that is made of these cells is hidden; None when it is shown. Internal."""
+        hidden = [cell for cell in cells if self.pattern.hidden[cell]]
+        if not hidden:
+            return None
+        if self.own[hidden].any():
+            return Reason.PRIMARY
+        return Reason.CHANGE if self.unsafe[hidden].any() else Reason.SECONDARY
+
+
+def protected(
+    tables: Sequence[RegisteredTable],
+    facts: Sequence[FactFrame],
+    policies: Mapping[str, TablePolicy],
+    past: Sequence[Basis],
+    *,
+    year: int,
+    through_month: int,
+    progress: Progress,
+) -> Protected:
+    """Protect tables that are all due. `past`: oldest first.
+
+    Raises:
+        ContributionError: facts do not fit the registry.
+    """
+    shown = views(tables, facts, through_month)
+    used = {name: policies[name] for name in sorted({view.policy for view in shown})}
+    earlier = [view for basis in reversed(past) for view in basis.views if basis.year == year or not view.months]
+    registered = registered_system(shown, earlier, facts, used)
+    rules = {name: policy.protection for name, policy in used.items()}
+    of_period = frozenset(axis.name for table in tables for axis in table.axes if axis.of_period)
+    own = own_needs(registered, rules)
+    compared, demands = [], []
+    for number, basis in enumerate(past):
+        compared += (now := differences(registered, facts, basis, year, of_period))
+        demands += [demanded(registered, difference, rules) for difference in now]
+        progress("differences", number + 1, len(past))
+    size = len(registered.system)
+    single = strictest([own, *(each.needs for each in demands)], size)
+    whole, must = combined(registered, facts, _shares(tables), compared, single, rules)
+    system = renumbered(whole.system)
+    kept = np.logical_or.reduce([np.zeros(size, bool), *(each.kept for each in demands)])
+    staying = restricted(strictest([each.staying for each in demands], size), ~kept)
+    total = len(system)
+    pattern = _pattern(
+        system,
+        must,
+        rules,
+        staying=Needs(_longer(staying.primary, total), _longer(staying.up, total), _longer(staying.down, total)),
+        kept=_longer(kept, total),
+        prefer=_longer(_hidden_before(registered, past), total),
+        insiders=department_insiders(whole) if any(each.department_insiders for each in used.values()) else (),
+        progress=progress,
+    )
+    return Protected(replace(whole, system=system), pattern, own.primary, single.primary)
+
+
+def _pattern(
+    system: LinkedSystem,
+    must: Needs,
+    rules: Mapping[str, ProtectionPolicy],
+    *,
+    staying: Needs,
+    kept: Flags,
+    prefer: Flags,
+    insiders: Sequence[Attacker],
+    progress: Progress,
+) -> Pattern:
+    """Return a pattern that leaves alone what did not change; or, where that cannot be proven, any proven one."""
+    policy = whole_policy(list(rules.values()))
+    stable = _possible(strictest([must, staying], len(system)), system)
+    pattern = protect(system, policy, stable, insiders=insiders, prefer=prefer, keep=kept, progress=progress)
+    if pattern.proven or not (staying.primary.any() or kept.any()):
+        return pattern
+    return protect(system, policy, _possible(must, system), insiders=insiders, prefer=prefer, progress=progress)
+
+
+def _longer(array: np.ndarray, size: int) -> np.ndarray:
+    """Return an array with zeros for the virtual cells."""
+    return np.concatenate([array, np.zeros(size - len(array), array.dtype)])
+
+
+def _shares(tables: Sequence[RegisteredTable]) -> set[tuple[str, str]]:
+    """Return denominator and numerator of every share."""
+    measures = [measure for table in tables for measure in table.measures if measure.unit is Unit.SHARE]
+    return {(measure.denominator, measure.column) for measure in measures if measure.denominator}
+
+
+def _possible(must: Needs, system: LinkedSystem) -> Needs:
+    """Return the needs, but none below 0 where everybody knows that nothing is."""
+    return replace(must, down=np.where(system.nonnegative, np.minimum(must.down, system.values), must.down))
+
+
+def _hidden_before(registered: RegisteredSystem, past: Sequence[Basis]) -> Flags:
+    """Return the cells that the newest release with such cells did not show, so that patterns change little."""
+    hidden = np.zeros(len(registered.system), bool)
+    for basis in past:
+        for place, (up, down) in known_cells(basis).items():
+            cell = registered.places.get(place)
+            if cell is not None:
+                hidden[cell] = up > 0 or down > 0
+    return hidden
