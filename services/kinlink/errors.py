@@ -149,6 +149,8 @@ NEXT: dict[str, str] = {
     "DENY_LIST_UNREADABLE": "",
     "DOMAIN_MISMATCH": "",
     "ELEMENT_INVALID": _VERSIONS,
+    "FAMILY_TABLE_EXISTS": "",
+    "FAMILY_TABLE_NOT_FOUND": "",
     "GRANT_MISSING": "",
     "HEADER_INVALID": _AGAIN,
     "HOLDERS_NOT_DONE": "",

@@ -13,6 +13,7 @@ from datetime import UTC, date
 
 import grpc
 import polars as pl
+import pyarrow as pa
 
 from kinlink.errors import from_rpc_error
 from kinlink.linker.v1 import statistics_service_pb2 as pb
@@ -82,6 +83,24 @@ class StatisticsClient:
         parts.seek(0)
         return pl.read_ipc_stream(parts)
 
+    def stream_family_table(self, period: str = "") -> pa.Table:
+        """Return the family table of a year, the newest granted when `period` is empty: a row a family.
+
+        Metadata of its schema: release_id, digest, label_da, label_en, definition (JSON).
+
+        Raises:
+            ConflictError: there is no such table, or no grant for it.
+            RefusedError: this caller is in no rule for it.
+        """
+        parts = io.BytesIO()
+        try:
+            for answer in self._stub.StreamFamilyTable(pb.StreamFamilyTableRequest(period=period)):
+                parts.write(answer.arrow_ipc)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        parts.seek(0)
+        return pa.ipc.open_stream(parts).read_all()
+
     def list_releases(self) -> list[Release]:
         """Return what was released, with the record of its disclosure control, newest first."""
         try:
@@ -133,7 +152,6 @@ def _release(message: pb.ReleaseRecord) -> Release:
                 each.period,
                 each.revision,
                 each.digest.hex(),
-                each.outcome,
                 each.cells,
                 each.shown,
                 each.carried,

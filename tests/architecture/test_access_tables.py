@@ -105,7 +105,7 @@ EXPECTED: Mapping[str, Mapping[str, set[str]]] = {
         "kinlink.linker.v1.StatisticsService/ListTables": {"consumer", "dpo"},
         "kinlink.linker.v1.StatisticsService/GetTable": {"consumer"},
         "kinlink.linker.v1.StatisticsService/StreamTable": {"consumer"},
-        "kinlink.linker.v1.StatisticsService/StreamFamilyTable": {"consumer"},
+        "kinlink.linker.v1.StatisticsService/StreamFamilyTable": set(),  # only consumers whom the controller names
         "kinlink.linker.v1.StatisticsService/ListReleases": {"dpo"},
     },
 }
@@ -116,10 +116,11 @@ def table(service: str) -> Path:
 
 
 def roles_in(service: str, rpc: str) -> set[str]:
-    """Read who may call an RPC, by other code than the server's."""
+    """Read who may call an RPC, whatever their name, by other code than the server's."""
     as_list = lambda value: [value] if isinstance(value, str) else value  # noqa: E731
     rules = tomllib.loads(table(service).read_text())["allow"]
-    return {role for rule in rules if rpc in as_list(rule["rpc"]) for role in as_list(rule["role"])}
+    unnamed = [rule for rule in rules if rpc in as_list(rule["rpc"]) and "name" not in rule]
+    return {role for rule in unnamed for role in as_list(rule["role"])}
 
 
 def services_of(service: str) -> dict[str, Any]:

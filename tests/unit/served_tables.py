@@ -12,9 +12,12 @@ import grpc
 from kinlink.dev_certificates import make_certificates
 from kinlink.linker.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
 from linker.disclosure.release import Release
+from linker.doors.family_table import FamilyTableDoor, FamilyTableGrants
 from linker.doors.statistics_api import StatisticsApi
+from linker.store.family_tables import FamilyTables
 from linker.store.releases import Releases
 from linker.tables.registry import PeriodType
+from servicekit.access import AccessTable
 from servicekit.database import engine, migrate
 from tests import releases as made
 from tests import running
@@ -68,8 +71,10 @@ def serve(folder: Path) -> Iterator[running.Served]:
     releases.store(FIRST)
     releases.store(SECOND)
 
+    families = FamilyTableDoor(FamilyTables(database), FamilyTableGrants(AccessTable(())))
+
     def register(server: grpc.Server) -> None:
-        add_StatisticsServiceServicer_to_server(StatisticsApi(REGISTRY, releases), server)
+        add_StatisticsServiceServicer_to_server(StatisticsApi(REGISTRY, releases, families), server)
 
     started = running.start(folder, folder / "certificates", register, [SERVICE], ACCESS)
     yield started

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from kinlink.cli.deliver import Config
+from kinlink.cli.family_table import get_families
 from kinlink.cli.table_file import Format, definition_document, write
 from kinlink.client_config import ClientConfig
 from kinlink.errors import InputError
@@ -29,6 +30,8 @@ def register(app: typer.Typer) -> None:
     group.command("list", epilog="Example: kinlink table list")(list_tables)
     example = "Example: kinlink table get services_by_departments --period 2014 --out services.xlsx"
     group.command("get", epilog=example)(get_table)
+    example = "Example: kinlink table families --period 2014 --out families.parquet"
+    group.command("families", epilog=example)(get_families)
     app.add_typer(group, name="table")
 
 

@@ -102,6 +102,10 @@ MEANINGS: dict[str, Meaning] = {
         "Tabellen findes ikke, er ikke udgivet, eller er ikke for kalderen.",
         "There is no such table, it is not released, or not for the caller.",
     ),
+    "FAMILY_TABLE_NOT_FOUND": _ask(
+        "Familietabellen blev bedt om af en, som ikke har fået adgang til den, eller for et år uden tabel.",
+        "The family table was asked for by one who has no grant for it, or for a year without one.",
+    ),
     "DELIVERY_UNKNOWN": _daily(
         "Der blev spurgt til en leverance, som koblingstjenesten ikke har fra den kilde.",
         "A delivery was asked for that the linker does not have of that source.",
@@ -188,6 +192,7 @@ MEANINGS: dict[str, Meaning] = {
             "DELIVERY_NOT_ACCEPTED",
             "DELIVERY_OPEN",
             "DELIVERY_WITHDRAWN",
+            "FAMILY_TABLE_EXISTS",
             "RELEASE_OVERTAKEN",
             "REQUEST_ID_REUSED",
             "RUN_IN_PROGRESS",
