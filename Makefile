@@ -35,7 +35,7 @@ check: .venv/ready ## Check style, types, contracts, imports and generated files
 	@$(BIN)/buf breaking proto --against proto/released.binpb
 	@$(PY) tools/gen_proto.py --check
 	@$(PY) tools/gen_docs.py --check
-	@$(PY) tools/gen_family_spec.py --check
+	@$(PY) tools/gen_spec.py --check
 	@$(BIN)/pytest -q tests/architecture/test_imports.py
 
 fix: .venv/ready ## Format, and write generated code and docs anew.
@@ -44,7 +44,7 @@ fix: .venv/ready ## Format, and write generated code and docs anew.
 	@cd proto && ../$(BIN)/buf format -w
 	@$(PY) tools/gen_proto.py
 	@$(PY) tools/gen_docs.py
-	@$(PY) tools/gen_family_spec.py
+	@$(PY) tools/gen_spec.py
 
 bench-evaluate: .venv/ready ## Service and client throughput against raw libsodium.
 	@$(PY) -m bench.evaluate
