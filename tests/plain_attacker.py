@@ -1,7 +1,7 @@
 """The slow, obvious second implementation of the attack: two linear programs a cell, in atoms, by scipy.
 
 The attacker's unknowns are the atoms. It knows the sum of every cell that is shown, of every cell that it knows by
-itself, and that atoms are not negative where that is common knowledge.
+itself, which combinations of measures are nothing, and what cannot be negative.
 """
 
 from __future__ import annotations
@@ -34,8 +34,13 @@ class PlainAttacker:
         incidence = system.atoms.toarray().T
         self._incidence = incidence
         kept = np.flatnonzero(told & incidence.any(axis=1))
-        self._sums, self._values = incidence[kept], system.values[kept].astype(float)
-        self._lower = 0.0 if system.nonnegative.all() else None
+        nothing = system.equations.toarray() @ incidence
+        nothing = nothing[nothing.any(axis=1)]
+        self._sums = np.concatenate([incidence[kept], nothing])
+        self._values = np.concatenate([system.values[kept].astype(float), np.zeros(len(nothing))])
+        self._bounds = [(0.0 if each else None, None) for each in system.nonnegative[system.atom_cells()]]
+        mixed = incidence[system.nonnegative & (incidence < 0).any(axis=1)]
+        self._at_least_0 = {"A_ub": -mixed, "b_ub": np.zeros(len(mixed))} if len(mixed) else {}
 
     def range(self, cell: int) -> Range:
         """Return what the cell can be."""
@@ -45,7 +50,8 @@ class PlainAttacker:
                 sign * self._incidence[cell],
                 A_eq=self._sums if len(self._sums) else None,
                 b_eq=self._values if len(self._values) else None,
-                bounds=(self._lower, None),
+                bounds=self._bounds,
+                **self._at_least_0,
             )
             assert answer.status in {0, 3}, "an unfinished program is no proof"
             ends.append(-np.inf if answer.status == 3 else answer.fun)

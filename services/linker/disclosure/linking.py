@@ -87,11 +87,12 @@ def link(
 
 def _common_axes(tables: Sequence[CrossTable], contributions: pl.DataFrame) -> dict[str, Classification]:
     leaves: dict[str, set[str]] = {}
+    whole = set()
     for table in tables:
-        for axis in table.axes:
-            leaves.setdefault(axis.name, set()).update(axis.leaves)
-    for name in sorted({name for table in tables for name in table.within} - leaves.keys()):
-        leaves[name] = {leaf for table in tables for leaf in table.within.get(name, ())}
+        for name, named in [*((axis.name, axis.leaves) for axis in table.axes), *table.within.items()]:
+            leaves.setdefault(name, set()).update(named)
+        whole |= {axis.name for axis in table.axes} - table.within.keys()
+    for name in leaves.keys() - whole:
         leaves[name] |= set(contributions[name].unique())
     for table in tables:
         for axis in table.axes:
