@@ -129,7 +129,6 @@ class TableRecord:
     period: str
     revision: int
     digest: str
-    outcome: str
     cells: int
     shown: int
     carried: int

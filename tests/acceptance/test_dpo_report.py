@@ -94,8 +94,14 @@ def test_report_says_what_happened_in_the_town(town_report: Report) -> None:
 
     delivered = [(row["source"], row["dataset"]) for row in found["deliveries"] if row["event"] == "accepted"]
     assert len(delivered) == len(DELIVERIES)
-    assert {row["table_id"]: row["withheld"] for row in found["releases"]}.keys() >= {"coverage"}
-    assert all(row["cells"] > 0 and row["in_month"] for row in found["releases"])
+    assert lights["Released tables were attacked"] == "ok"
+    assert {row["table_id"] for row in found["tables"]} >= {"coverage"}
+    assert all(row["cells"] == row["shown"] + row["carried"] + row["suppressed"] > 0 for row in found["tables"])
+    (release,) = found["releases"]
+    assert release["in_month"]
+    assert release["attackers"]
+    assert (release["failures"], release["unchecked"]) == (0, 0)
+    assert {row["release_id"] for row in found["tables"]} == {release["release_id"]}
     assert CONSUMER in {row["caller"] for row in found["readings"] if row["table"] == "coverage"}
     assert {("linker/familie", "Convert"), ("source/prisme", "Evaluate")} <= {
         (row["caller"], row["operation"]) for row in found["volumes"]

@@ -249,4 +249,3 @@ def test_records_come_with_their_releases_newest_first(releases: Releases) -> No
     assert former.tables == first.tables
     assert former.record == first.record
     assert former.policy_digest == first.policy_digest
-    assert former.outcomes == {TABLE_ID: "released"}

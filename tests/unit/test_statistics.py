@@ -175,7 +175,7 @@ def test_no_answer_holds_anything_of_the_internal_record(served: running.Served)
     assert len(recording.answers) >= 6
     for answer in recording.answers:
         assert traces(answer) == []
-    told = pb.TableRecord(cells=made.PRIMARY, outcome=f"secondary {made.CHANGES}").SerializeToString()
+    told = pb.TableRecord(cells=made.PRIMARY, table_id=f"secondary {made.CHANGES}").SerializeToString()
     assert traces(told) == ["secondary", str(made.PRIMARY), str(made.CHANGES)]
     kept = json.dumps(FIRST.record.document()).encode() + FIRST.basis
     assert {"primary", "witness", str(made.LONE), "what was known"} <= set(traces(kept))

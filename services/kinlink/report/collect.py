@@ -16,7 +16,7 @@ import grpc
 from kinlink.audit.reading import Progress
 from kinlink.audit_client import AuditClient
 from kinlink.change_document import Action, KeyVersionName
-from kinlink.errors import ConflictError, from_rpc_error
+from kinlink.errors import ConflictError
 from kinlink.key_administration_client import (
     Enrolment,
     KeyAdministrationClient,
@@ -26,12 +26,11 @@ from kinlink.key_administration_client import (
     Standing,
 )
 from kinlink.linkage_client import LinkageClient
-from kinlink.linker.v1 import statistics_service_pb2 as tables
-from kinlink.linker.v1.statistics_service_pb2_grpc import StatisticsServiceStub
 from kinlink.pseudonyms import Kind
 from kinlink.report import material as m
 from kinlink.report.logs import KeptFolder, take
 from kinlink.report.month import Month
+from kinlink.statistics_client import StatisticsClient
 
 SERVICES = ("pseudonymizer", "linker")
 
@@ -63,7 +62,7 @@ def collect(
         signers=[_signer(enrolment) for enrolment in people],
         genesis=genesis.hex(),
         policy=_policy(keys.policy()),
-        releases=_releases(channels["linker"]),
+        releases=StatisticsClient(channels["linker"]).list_releases(),
         run=_run(channels["linker"]),
     )
 
@@ -144,31 +143,6 @@ def _policy(policy: Any) -> m.Policy:
         rotate_after_days=policy.rotate_after_days,
         backups_kept_days=policy.backups_kept_days,
     )
-
-
-def _releases(channel: grpc.Channel) -> list[m.ReleasedTable]:
-    try:
-        answer = StatisticsServiceStub(channel).ListReleases(tables.ListReleasesRequest())
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
-    return [
-        m.ReleasedTable(
-            release_id=each.release_id,
-            table_id=each.table_id,
-            title_da=each.title_da,
-            title_en=each.title_en,
-            period=each.period,
-            reference_date=each.reference_date,
-            released_at=each.released_at.ToDatetime(UTC),
-            digest=each.digest.hex(),
-            policy_digest=each.policy_digest.hex(),
-            outcome=each.outcome,
-            cells=each.cells,
-            withheld=each.withheld,
-            unsafe_at_finest=each.unsafe_at_finest,
-        )
-        for each in answer.releases
-    ]
 
 
 def _run(channel: grpc.Channel) -> m.Run | None:

@@ -31,6 +31,7 @@ from kinlink.report.rows import (
     Reading,
     RotationRow,
     Sampled,
+    ServedTable,
     Volume,
 )
 
@@ -51,6 +52,7 @@ class Figures:
     volumes: Sequence[Volume]
     denials: Sequence[Denial]
     deliveries: Sequence[Delivery]
+    tables: Sequence[ServedTable]
     readings: Sequence[Reading]
     sample: Sequence[Sampled]
     logs: Sequence[LogState]
@@ -80,6 +82,7 @@ class Figures:
             "denials": [asdict(row) for row in self.denials],
             "deliveries": [asdict(row) for row in self.deliveries],
             "releases": [asdict(row) | {"in_month": self.month.holds(row.released_at)} for row in material.releases],
+            "tables": [asdict(row) for row in self.tables],
             "run": material.run and asdict(material.run),
             "readings": [asdict(row) for row in self.readings],
             "sample": [asdict(row) for row in self.sample],
@@ -120,11 +123,38 @@ def figures(material: Material, month: Month, made_at: datetime) -> Figures:
         volumes=volumes,
         denials=denials,
         deliveries=[log_rows.delivery(entry) for entry in inside if entry.rpc.startswith("delivery ")],
+        tables=_tables(material, month),
         readings=log_rows.readings(inside),
         sample=[row for log in material.logs for row in log_rows.sampled(log)],
         logs=states,
         material=material,
     )
+
+
+def _tables(material: Material, month: Month) -> list[ServedTable]:
+    """Return what is served when no release is named, by table, newest period first."""
+    newest: dict[tuple[str, str], ServedTable] = {}
+    for release in material.releases:
+        for table in release.tables:
+            row = ServedTable(
+                release_id=release.release_id,
+                table_id=table.table_id,
+                title_da=table.title_da,
+                title_en=table.title_en,
+                period=table.period,
+                revision=table.revision,
+                released_at=release.released_at,
+                in_month=month.holds(release.released_at),
+                cells=table.cells,
+                shown=table.shown,
+                carried=table.carried,
+                suppressed=table.suppressed,
+            )
+            last = newest.setdefault((table.table_id, table.period), row)
+            if last.revision < row.revision:
+                newest[table.table_id, table.period] = row
+    by_period = sorted(newest.values(), key=lambda row: row.period, reverse=True)
+    return sorted(by_period, key=lambda row: row.table_id)
 
 
 def _keys(material: Material, made_at: datetime) -> list[KeyRow]:

@@ -56,6 +56,7 @@ def lights(
         _plain_door(material, volumes),
         _volumes(volumes),
         _denials(denials),
+        _releases(material),
         _sample(material),
     ]
 
@@ -307,6 +308,32 @@ def _denials(denials: Sequence[Denial]) -> Light:
     if total:
         text = Words(f"{number(total, 'da')}, alle af almindelige årsager.", f"{number(total, 'en')}, all ordinary.")
     return Light("denials", Status.OK, title, text)
+
+
+def _releases(material: Material) -> Light:
+    title = Words("Udgivne tabeller er prøvet", "Released tables were attacked")
+    section = "releases"
+    if not material.releases:
+        return Light(section, Status.OK, title, Words("Intet er udgivet.", "Nothing is released."))
+    bare = [each for each in material.releases if each.failures or each.unchecked]
+    if bare:
+        text = Words(
+            f"{many(len(bare), 'da', 'udgivelse', 'udgivelser')} uden fuldt bevis. Tal med den dataansvarlige i dag.",
+            f"{many(len(bare), 'en', 'release', 'releases')} not wholly proven. Talk to the controller today.",
+        )
+        return Light(section, Status.ACT, title, text)
+    policies = [each.policy_digest for each in material.releases]
+    if len(policies) > 1 and policies[0] != policies[1]:
+        text = Words(
+            "Den nyeste udgivelse er beskyttet efter andre grænser end den før. Se, at ændringen er besluttet.",
+            "The newest release was protected by other numbers than the one before. See that the change was decided.",
+        )
+        return Light(section, Status.LOOK, title, text)
+    text = Words(
+        f"Ingen angriber kom for nær et skjult tal i {many(len(policies), 'da', 'udgivelse', 'udgivelser')}.",
+        f"No attacker came too near a hidden number in {many(len(policies), 'en', 'release', 'releases')}.",
+    )
+    return Light(section, Status.OK, title, text)
 
 
 def _sample(material: Material) -> Light:

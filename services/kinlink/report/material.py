@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from kinlink.released import Release
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -149,25 +151,6 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleasedTable:
-    """A released table with the record of its disclosure control: counts, never which cells."""
-
-    release_id: str
-    table_id: str
-    title_da: str
-    title_en: str
-    period: str
-    reference_date: str
-    released_at: datetime
-    digest: str
-    policy_digest: str
-    outcome: str
-    cells: int
-    withheld: int
-    unsafe_at_finest: int
-
-
-@dataclass(frozen=True, slots=True)
 class Run:
     """The newest linkage run."""
 
@@ -235,7 +218,7 @@ class Material:
     signers: Sequence[Signer]
     genesis: str  # hex of the genesis file's hash
     policy: Policy
-    releases: Sequence[ReleasedTable]
+    releases: Sequence[Release]  # newest first
     run: Run | None
 
 

@@ -62,7 +62,7 @@ def _body(environment: Environment, document: Mapping[str, Any], language: str) 
         n=partial(words.number, language=language),
         key=lambda name: _key(name, word),
         short_key=lambda name: _key(name, word, "short kind"),
-        release=partial(words.release, language=language),
+        attacker=partial(words.attacker, language=language),
         day=partial(words.day, language=language),
         at=partial(words.instant, language=language),
         month=words.month_name(document["month"], language),

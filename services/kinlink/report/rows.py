@@ -129,6 +129,24 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedTable:
+    """The newest revision of a table and period; `cells` = `shown` + `carried` + `suppressed`."""
+
+    release_id: str
+    table_id: str
+    title_da: str
+    title_en: str
+    period: str
+    revision: int
+    released_at: datetime
+    in_month: bool
+    cells: int
+    shown: int
+    carried: int
+    suppressed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """Who read which released table, how often; `cells` each time."""
 

@@ -115,6 +115,7 @@ VOCABULARY: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "ListTables": ("opslag i tabellisten", "look at the list of tables"),
         "GetTable": ("hentning af en tabel", "fetching of a table"),
         "StreamTable": ("hentning af en tabel", "fetching of a table"),
+        "StreamFamilyTable": ("hentning af familietabellen", "fetching of the family table"),
         "ListReleases": ("opslag i udgivelserne", "look at the releases"),
         "GetCheckpoint": ("hentning af et kontrolpunkt", "fetching of a checkpoint"),
         "ListCheckpoints": ("hentning af kontrolpunkter", "fetching of checkpoints"),

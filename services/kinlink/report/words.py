@@ -91,23 +91,19 @@ def _instant(value: date | str) -> datetime | None:
     return value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=UTC)
 
 
-def release(outcome: str, language: str) -> str:
-    """Return how a table was released, as the gate says it in English; axes keep their names."""
-    if language == "en":
-        return outcome
-    head, _, axes = outcome.partition(": ")
-    known = {"released as registered": "udgivet som registreret", "released, coarsened": "udgivet, grupperet"}
-    if head not in known:
-        return outcome
-    said = "; ".join(
-        axis.removesuffix(" as total only") + " kun i alt"
-        if axis.endswith(" as total only")
-        else axis.replace(" as ", " som ", 1)
-        for axis in axes.split("; ")
-    )
-    return f"{known[head]}: {said}" if axes else known[head]
-
-
 def many(count: int, language: str, one: str, several: str) -> str:
     """Return "1 dag" or "1.234 dage"."""
     return f"{number(count, language)} {one if count == 1 else several}"
+
+
+def attacker(name: str, language: str) -> str:
+    """Return who attacked a release, in words; a department's insider keeps the department's name."""
+    known = {
+        "outsider": ("udenforstående", "outsider"),
+        "lone contributor": ("familie, der kender sit eget tal", "family that knows its own number"),
+    }
+    department = name.removeprefix("insider of ")
+    danish, english = known.get(name, (name, name))
+    if department != name:
+        danish, english = f"ansat i {department}", f"insider of {department}"
+    return danish if language == "da" else english

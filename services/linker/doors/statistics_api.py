@@ -261,11 +261,11 @@ def _record(release: StoredRelease) -> pb.ReleaseRecord:
         failures=record.failures,
         unchecked=record.unchecked,
         seconds=record.seconds,
-        tables=[_table_record(table, release.outcomes.get(table.table_id, "")) for table in release.tables],
+        tables=map(_table_record, release.tables),
     )
 
 
-def _table_record(table: ReleasedTable, outcome: str) -> pb.TableRecord:
+def _table_record(table: ReleasedTable) -> pb.TableRecord:
     statuses = Counter(cell.status for cell in table.cells)
     return pb.TableRecord(
         table_id=table.table_id,
@@ -274,7 +274,6 @@ def _table_record(table: ReleasedTable, outcome: str) -> pb.TableRecord:
         period=table.period,
         revision=table.revision,
         digest=bytes.fromhex(table.digest),
-        outcome=outcome,
         cells=len(table.cells),
         shown=statuses[CellStatus.PUBLISHED],
         carried=statuses[CellStatus.CARRIED],

@@ -20,7 +20,6 @@ def upgrade() -> None:
         sa.Column("period", sa.String(10), nullable=False),
         sa.Column("reference_date", sa.Date, nullable=False),
         sa.Column("policy_digest", sa.String(64), nullable=False),
-        sa.Column("outcomes", sa.Text, nullable=False),
         sa.Column("record", sa.Text, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     )

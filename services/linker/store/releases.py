@@ -34,7 +34,6 @@ RELEASES = sa.Table(
     sa.Column("period", sa.String(10), nullable=False),
     sa.Column("reference_date", sa.Date, nullable=False),
     sa.Column("policy_digest", sa.String(64), nullable=False),
-    sa.Column("outcomes", sa.Text, nullable=False),  # canonical JSON: table id -> outcome
     sa.Column("record", sa.Text, nullable=False),  # canonical JSON of DisclosureRecord; internal
     sa.Column("created_at", Instant, nullable=False),
 )
@@ -86,13 +85,12 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class StoredRelease:
-    """A release with its tables and its record; `outcomes` has a sentence for each table id."""
+    """A release with its tables and its record."""
 
     release_id: str
     reference_date: date
     released_at: datetime
     policy_digest: str
-    outcomes: dict[str, str]
     record: DisclosureRecord
     tables: tuple[ReleasedTable, ...]
 
@@ -128,7 +126,6 @@ class Releases:
             "period": release.period,
             "reference_date": release.reference_date,
             "policy_digest": release.policy_digest,
-            "outcomes": canonical({outcome.table_id: outcome.outcome for outcome in release.outcomes}),
             "record": canonical(release.record.document()),
             "created_at": now(),
         }
@@ -196,7 +193,6 @@ class Releases:
                 row.reference_date,
                 row.created_at,
                 row.policy_digest,
-                json.loads(row.outcomes),
                 DisclosureRecord.from_document(json.loads(row.record)),
                 tables[row.release_id],
             )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
+from kinlink.released import Release, TableRecord
 from kinlink.report.material import (
     Anchor,
     Change,
@@ -16,7 +17,6 @@ from kinlink.report.material import (
     Log,
     Material,
     Policy,
-    ReleasedTable,
     Rotation,
     Run,
     Signature,
@@ -27,6 +27,8 @@ from kinlink.report.material import (
 MADE_AT = datetime(2026, 11, 2, 8, 30, tzinfo=UTC)
 SERVICE = "kinlink.pseudonymizer.v1.PseudonymisationService"
 TABLES = "kinlink.linker.v1.StatisticsService"
+SPENDING = ("Udgifter pr. familie", "Spending per family")
+COVERAGE = ("Koblingsgrad", "Coverage")
 PRISME = Key("source/prisme", "cpr", 1)
 PRISME_NEW = Key("source/prisme", "cpr", 2)
 LEAKED = Key("source/kultur", "cpr", 1)
@@ -266,20 +268,32 @@ def material() -> Material:
             30,
         ),
         releases=(
-            ReleasedTable(
+            Release(
                 release,
-                "family_spending",
-                "Udgifter pr. familie",
-                "Spending per family",
-                "2025",
-                "2026-01-01",
+                date(2026, 1, 1),
                 at(10, 5),
-                "34" * 32,
                 "56" * 32,
-                "released, coarsened: department as SOF, BIF, BUF+SUF+KFF",
-                24,
+                ("insider of SOF", "lone contributor", "outsider"),
+                412,
                 0,
-                7,
+                0,
+                2.5,
+                (TableRecord("family_spending", *SPENDING, "2025", 2, "34" * 32, 24, 17, 4, 3),),
+            ),
+            Release(
+                "11c4de19b7a40d1a6f35e0c7b92d8140",
+                date(2026, 1, 1),
+                at(9, 5),
+                "56" * 32,
+                ("lone contributor", "outsider"),
+                400,
+                0,
+                0,
+                2.4,
+                (
+                    TableRecord("coverage", *COVERAGE, "2025", 1, "35" * 32, 12, 12, 0, 0),
+                    TableRecord("family_spending", *SPENDING, "2025", 1, "36" * 32, 24, 20, 0, 4),
+                ),
             ),
         ),
         run=Run("run", "succeeded", "", "2026-01-01", 2025, (("family_spending", "released as registered"),)),

@@ -49,6 +49,7 @@ def test_the_written_month_is_judged_point_by_point() -> None:
         "CPR numbers sent to the service": "ok",
         "Unusual volumes": "look",
         "Refusals": "look",
+        "Released tables were attacked": "ok",
         "The month's sample": "look",
         "Identifiers in the log": "ok",
     }
@@ -159,6 +160,26 @@ def test_the_sample_is_shown_without_ids() -> None:
         ("linker", 5, True),
     ]
     assert rows[1]["subject"] == "prisme/postings/2026-09"
+
+
+def test_tables_are_the_newest_revision_of_each_period() -> None:
+    rows = document(material())["tables"]
+    assert [(row["table_id"], row["revision"], row["in_month"]) for row in rows] == [
+        ("coverage", 1, False),
+        ("family_spending", 2, True),
+    ]
+    assert (rows[1]["shown"], rows[1]["carried"], rows[1]["suppressed"], rows[1]["cells"]) == (17, 4, 3, 24)
+
+
+def test_a_release_without_proof_and_one_by_another_policy_stand_out() -> None:
+    whole = material()
+    newest, former = whole.releases
+    title = "Released tables were attacked"
+    for bare in (replace(newest, failures=1), replace(newest, unchecked=1)):
+        assert lights(replace(whole, releases=(bare, former)))[title] == "act"
+    assert lights(replace(whole, releases=(newest, replace(former, unchecked=1))))[title] == "act"
+    assert lights(replace(whole, releases=(replace(newest, policy_digest="57" * 32), former)))[title] == "look"
+    assert lights(replace(whole, releases=()))[title] == "ok"
 
 
 def test_an_empty_deployment_has_a_report() -> None:

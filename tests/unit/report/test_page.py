@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields, is_dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from kinlink.report.page import render
 from kinlink.report.plots import age_charts
 from kinlink.report.redact import LEFT_OUT
 from kinlink.report.vocabulary import VOCABULARY
-from kinlink.report.words import release
+from kinlink.report.words import attacker
 from tests.unit.report.month import MADE_AT, material
 
 OCTOBER = Month.parse("2026-10")
@@ -40,7 +40,7 @@ def planted(value: Any, text: str) -> Any:
     match value:
         case str():
             return f"{value} {text}"
-        case datetime() | bool() | int() | None:
+        case date() | bool() | int() | float() | None:
             return value
         case dict():
             return {planted(name, text): planted(item, text) for name, item in value.items()}
@@ -182,16 +182,23 @@ def test_every_call_and_event_of_the_log_is_said_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "danish"),
+    ("name", "danish", "english"),
     [
-        ("released as registered", "udgivet som registreret"),
-        ("released, coarsened: department as total only", "udgivet, grupperet: department kun i alt"),
-        ("released, coarsened: n as ≤10, 11; m as a, b", "udgivet, grupperet: n som ≤10, 11; m som a, b"),
-        ("refused: another word", "refused: another word"),
+        ("outsider", "udenforstående", "outsider"),
+        ("lone contributor", "familie, der kender sit eget tal", "family that knows its own number"),
+        ("insider of SOF", "ansat i SOF", "insider of SOF"),
+        ("another", "another", "another"),
     ],
 )
-def test_a_release_is_said_in_both_languages(outcome: str, danish: str) -> None:
-    assert (release(outcome, "da"), release(outcome, "en")) == (danish, outcome)
+def test_an_attacker_is_said_in_both_languages(name: str, danish: str, english: str) -> None:
+    assert (attacker(name, "da"), attacker(name, "en")) == (danish, english)
+
+
+def test_a_release_is_said_with_what_it_shows_and_what_it_was_proven_against() -> None:
+    html, _ = page(material())
+    assert "ansat i SOF; familie, der kender sit eget tal; udenforstående" in html
+    assert re.search(r'data-label="Videreført" class="num"><div>4<', html)
+    assert re.search(r'data-label="Linear programs" class="num"><div>412<', html)
 
 
 def test_charts_of_ages_are_of_one_size() -> None:

@@ -755,7 +755,6 @@ class TableRecord(_message.Message):
     PERIOD_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
-    OUTCOME_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
     SHOWN_FIELD_NUMBER: _builtins.int
     CARRIED_FIELD_NUMBER: _builtins.int
@@ -772,8 +771,6 @@ class TableRecord(_message.Message):
     """Which revision of the table and period it is, counted from 1. Always set."""
     digest: _builtins.bytes
     """SHA-256 of the released cells, 32 bytes; as in `Table.digest`. Always set."""
-    outcome: _builtins.str
-    """A sentence on what became of the table. Always set."""
     cells: _builtins.int
     """All cells, margins included; the sum of the three below. 0 when there was
     nothing to count.
@@ -793,7 +790,6 @@ class TableRecord(_message.Message):
         period: _builtins.str = ...,
         revision: _builtins.int = ...,
         digest: _builtins.bytes = ...,
-        outcome: _builtins.str = ...,
         cells: _builtins.int = ...,
         shown: _builtins.int = ...,
         carried: _builtins.int = ...,
@@ -801,7 +797,7 @@ class TableRecord(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "cells", b"cells", "digest", b"digest", "outcome", b"outcome", "period", b"period", "revision", b"revision", "shown", b"shown", "suppressed", b"suppressed", "table_id", b"table_id", "title_da", b"title_da", "title_en", b"title_en"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "cells", b"cells", "digest", b"digest", "period", b"period", "revision", b"revision", "shown", b"shown", "suppressed", b"suppressed", "table_id", b"table_id", "title_da", b"title_da", "title_en", b"title_en"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
