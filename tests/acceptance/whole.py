@@ -96,7 +96,7 @@ def _records(engine: sa.Engine) -> list[str]:
         running = connection.execute(sa.select(sa.func.count()).where(RUNS.c.state == "running")).scalar_one()
         digests = connection.execute(sa.select(RELEASED_TABLES.c.release_id).distinct()).scalars().all()
         intact = connection.exec_driver_sql("PRAGMA integrity_check").scalar_one()
-    Releases(engine).live()  # raises when a table does not match its digest
+    Releases(engine).history()  # raises when a table or a basis does not match its digest
     found = [] if list(numbers) == list(range(1, len(numbers) + 1)) else ["a snapshot is missing"]
     found += [] if running <= 1 else [f"{running} runs are under way"]
     found += [] if len(digests) <= 1 else [f"{len(digests)} releases of one period"]

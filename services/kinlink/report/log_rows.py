@@ -16,7 +16,7 @@ from kinlink.report.rows import Delivery, Denial, LogState, PolicyEvent, Reading
 ELEMENTS = ("Evaluate", "Pseudonymise", "Convert", "Rekey")
 """The RPCs whose entries count elements."""
 POLICY = ("policy.grant.added", "policy.grant.removed", "policy.budget.changed")
-_READS = ("GetTable", "StreamTable")
+_READS = ("GetTable", "StreamTable", "StreamFamilyTable")
 
 
 def policy_event(entry: Entry) -> PolicyEvent:
