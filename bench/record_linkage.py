@@ -6,7 +6,7 @@ and holds all pairs in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -73,23 +73,24 @@ def quality(true: Pairs, predicted: Pairs) -> Quality:
     )
 
 
-def linked(records: pl.DataFrame, texts: Sequence[str], codes: Sequence[str], threshold: float) -> Pairs:
-    """Link a file with itself in clear text: blocks on each field, Jaro-Winkler on `texts`, equality on `codes`."""
+def linked(records: pl.DataFrame, texts: Mapping[str, float], digits: Mapping[str, float], probability: float) -> Pairs:
+    """Link a file with itself in clear text, by ECM on fields that agree or not.
+
+    Candidates agree on one field at least. `texts` agree from a Jaro-Winkler similarity on, `digits` from one of
+    Damerau and Levenshtein.
+    """
     frame = pd.DataFrame(records.to_dict(as_series=False)).set_index("record")
     index = recordlinkage.Index()
-    for field in (*texts, *codes):
-        index.block(field)
-    pairs = index.index(frame)
     comparison = recordlinkage.Compare()
-    for field in texts:
-        comparison.string(field, field, method="jarowinkler", threshold=0.85, label=field)
-    for field in codes:
-        comparison.exact(field, field, label=field)
-    vectors = comparison.compute(pairs, frame)
+    for method, fields in (("jarowinkler", texts), ("damerau_levenshtein", digits)):
+        for field, threshold in fields.items():
+            index.block(field)
+            comparison.string(field, field, method=method, threshold=threshold, label=field)
+    vectors = comparison.compute(index.index(frame), frame)
     classifier = recordlinkage.ECMClassifier()
     classifier.fit(vectors)
     likely = cast("pd.Series[float]", classifier.prob(vectors))
-    return {ordered(a, b) for a, b in likely[likely > threshold].index}
+    return {ordered(a, b) for a, b in likely[likely > probability].index}
 
 
 def _index(pairs: Pairs) -> pd.MultiIndex:
