@@ -9,7 +9,7 @@ key-encryption key, SQLite and local Delta tables.
       approvals/        the keys with which people sign changes
       anchors/          checkpoints of both logs, and generations of the keys
       pseudonymizer/    settings, policy, keys, state
-      linker/           settings, state, tables
+      linker/           settings, disclosure policy with its signatures, state, tables
       clients/<role>-<name>/kinlink.toml
 
 `make services` starts the services of the demo again from here.
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,9 @@ from typing import IO, Self
 
 import tomli_w
 
+import linker
 from examples.policy import policy
+from kinlink import policy_signatures
 from kinlink.approval_keys import new_key, public_bytes, read_key, write_key
 from kinlink.change_document import Signer, SignerRole
 from kinlink.dev_certificates import make_certificates
@@ -55,6 +58,9 @@ SOURCES = (
 PURPOSE = "familie"
 # Who signs changes of keys: two custodians and a reviewer who is independent of them.
 PEOPLE = ("custodian/noegle-1", "custodian/noegle-2", "reviewer/revision")
+# Who signs the disclosure policy.
+POLICY_SIGNER = "reviewer/revision"
+SHIPPED_POLICY = Path(linker.__file__).parent / "disclosure.toml"
 PARTIES = (
     *(f"source/{name}" for name in SOURCES),
     f"linker/{PURPOSE}",
@@ -116,6 +122,7 @@ class Stack:
         self._enrol()
         for service in SERVICES:
             (self.folder / service).mkdir(parents=True, exist_ok=True)
+        self._sign_policy()
         rules = policy(SOURCES, REGISTER, PURPOSE, plain_door=self.plain_door, budget_per_day=self.budget_per_day)
         self._write(self.folder / "pseudonymizer/policy.toml", rules)
         self._write(self.folder / "pseudonymizer/settings.toml", self._pseudonymizer("127.0.0.1:0"))
@@ -209,6 +216,21 @@ class Stack:
         genesis.parent.mkdir(parents=True, exist_ok=True)
         genesis.write_text(file_of(signers), encoding="utf-8")
 
+    def _sign_policy(self) -> None:
+        """Put the shipped disclosure policy beside the linker's settings, signed, unless one is there."""
+        path = self.folder / "linker/disclosure.toml"
+        if not path.exists():
+            content = SHIPPED_POLICY.read_bytes()
+            path.write_bytes(content)
+            own = read_key(self.approval_key(POLICY_SIGNER), lambda: "")
+            signatures = {POLICY_SIGNER: policy_signatures.sign(own, POLICY_SIGNER, content)}
+            beside = path.with_name(path.name + policy_signatures.SUFFIX)
+            beside.write_text(policy_signatures.file_of(signatures), encoding="utf-8")
+
+    def _policy_signer(self) -> dict[str, str]:
+        key = public_bytes(read_key(self.approval_key(POLICY_SIGNER), lambda: ""))
+        return {"name": POLICY_SIGNER, "public_key": b64encode(key).decode()}
+
     def _server(self, service: str, listen: str) -> dict[str, object]:
         return {
             "listen": listen,
@@ -239,6 +261,8 @@ class Stack:
             "pseudonymizer": self.processes["pseudonymizer"].address,
             "client_certificate": f"../certs/linker-{PURPOSE}.pem",
             "client_key": f"../certs/linker-{PURPOSE}.key",
+            "disclosure": "disclosure.toml",
+            "disclosure_signers": [self._policy_signer()],
             **self._server("linker", listen),
         }
 
