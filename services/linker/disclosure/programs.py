@@ -252,8 +252,11 @@ def route(
     blocks = _blocks(equations)
     whole = _whole(moved, system.counted[cells], blocks)
     if moved[place] and not whole[place]:
-        block = np.flatnonzero(np.tile(blocks == blocks[place], 2))
-        answer = program.solve_whole(twice, block)
+        block = np.tile(blocks == blocks[place], 2)
+        near = block & np.tile((moved != 0) | (each <= _FREE), 2)  # no dearer than the answer in parts, and soon solved
+        answer = program.solve_whole(np.zeros(2 * count), np.flatnonzero(near))
+        if isinstance(answer, NoAnswer):
+            answer = program.solve_whole(twice, np.flatnonzero(block))
         if isinstance(answer, NoAnswer):
             return answer
         whole = answer[:count] - answer[count:]
