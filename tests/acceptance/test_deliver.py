@@ -169,7 +169,7 @@ def test_a_wrong_configuration_is_named(
 
 COMMANDS = (
     "", "deliver", "pseudonymise", "deliveries", "deliveries list", "deliveries withdraw", "link", "link run",
-    "link status", "table", "table list", "table get", "dev", "dev certs", "serve",
+    "link status", "table", "table list", "table get", "release", "release show", "dev", "dev certs", "serve",
 )  # fmt: skip
 
 
