@@ -143,10 +143,10 @@ HEAD = (
         ("", "requires nothing"),
         ("[[require]]\nrule = 'children'", "require 1: there is no rule 'children'"),
         ("[[require]]\nrule = 'children_at_home'\nleast = 1", "require 1: unknown key 'least'"),
-        ("[[require]]\nrule = 'children_at_home'\nat_least = '1'", "require 1: at_least must be int"),
-        ("[[require]]\nrule = 'children_at_home'\nat_least = true", "require 1: at_least must be int"),
-        ("[[require]]\nrule = 'children_at_home'\nat_least = -1", "must not be negative"),
-        ("[[require]]\nrule = 'spell'\nwho = 'mother'", "`who` is one of adult, child"),
+        ("[[require]]\nrule = 'children_at_home'\nat_least = '1'", "require 1: at_least must be a whole number"),
+        ("[[require]]\nrule = 'children_at_home'\nat_least = true", "require 1: at_least must be a whole number"),
+        ("[[require]]\nrule = 'children_at_home'\nat_least = -1", "at_least must be a whole number, at least 0"),
+        ("[[require]]\nrule = 'spell'\nwho = 'mother'", "who is one of adult, child"),
         ("[[require]]\nrule = 'spell'\nwho = 'adult'\nmonths = 12", "`any` lists nothing"),
         ("[[require]]\nrule = 'spell'\nwho = 'adult'\nany = [{ flag = 'a' }]", "months is missing"),
         (
@@ -156,7 +156,7 @@ HEAD = (
         ("[[require]]\nrule = 'spending'\nparameter = 'p'", "`parameters` must list exactly"),
         ("[[require]]\nrule = 'any'\n[[require.rules]]\nrule = 'no'", "require 1, rules 1: there is no rule 'no'"),
         ("more = 1\n[[require]]\nrule = 'children_at_home'", "unknown key 'more'"),
-        ("require = 1", "require must be list"),
+        ("require = 1", "require must be a list"),
         ("require", "not TOML"),
     ],
 )

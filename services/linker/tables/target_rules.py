@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
-from typing import Any
+
+from linker.toml_entry import Entry
 
 
 class TargetGroupError(ValueError):
@@ -134,7 +135,7 @@ def parse(text: str) -> TargetGroup:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TargetGroupError(f"target group: not TOML: {error}") from None
-    entry = _Entry("target group", document)
+    entry = Entry("target group", document, TargetGroupError)
     group = TargetGroup(
         name=entry.text("name"),
         version=entry.number("version"),
@@ -160,15 +161,17 @@ def _flat(rules: Sequence[Rule]) -> list[Rule]:
     return [part for rule in rules for part in (_flat(rule.rules) if isinstance(rule, AnyOf) else [rule])]
 
 
-def _rule(entry: _Entry) -> Rule:
+def _rule(entry: Entry) -> Rule:
     rule: Rule
     match entry.text("rule"):
         case "children_at_home":
             rule = ChildrenAtHome(entry.number("at_least", default=1))
         case "days":
-            rule = Days(_who(entry), entry.number("months"), entry.number("more_than_days"), _matches(entry))
+            rule = Days(
+                entry.choice("who", Who), entry.number("months"), entry.number("more_than_days"), _matches(entry)
+            )
         case "spell":
-            rule = Spell(_who(entry), entry.number("months"), _matches(entry))
+            rule = Spell(entry.choice("who", Who), entry.number("months"), _matches(entry))
         case "services":
             rule = Services(
                 entry.number("services_at_least", default=1),
@@ -185,14 +188,7 @@ def _rule(entry: _Entry) -> Rule:
     return rule
 
 
-def _who(entry: _Entry) -> Who:
-    word = entry.text("who")
-    if word not in list(Who):
-        raise TargetGroupError(f"{entry.where}: `who` is one of {', '.join(Who)}")
-    return Who(word)
-
-
-def _matches(entry: _Entry) -> tuple[Match, ...]:
+def _matches(entry: Entry) -> tuple[Match, ...]:
     found = []
     for part in entry.entries("any"):
         match = Match(
@@ -209,44 +205,3 @@ def _matches(entry: _Entry) -> tuple[Match, ...]:
     if not found:
         raise TargetGroupError(f"{entry.where}: `any` lists nothing")
     return tuple(found)
-
-
-class _Entry:
-    """A TOML table of which each key is taken once; what is left over is an error."""
-
-    def __init__(self, where: str, table: object) -> None:
-        if not isinstance(table, Mapping):
-            raise TargetGroupError(f"{where}: expected a table")
-        self.where = where
-        self._left: dict[str, Any] = dict(table)
-
-    def text(self, key: str, *, default: str | None = None) -> str:
-        return str(self._take(key, str, default))
-
-    def number(self, key: str, *, default: int | None = None) -> int:
-        value = int(self._take(key, int, default))
-        if value < 0:
-            raise TargetGroupError(f"{self.where}: {key} must not be negative")
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        values = self._take(key, list, [])
-        if not all(isinstance(value, str) for value in values):
-            raise TargetGroupError(f"{self.where}: {key} must be a list of texts")
-        return tuple(values)
-
-    def entries(self, key: str) -> list[_Entry]:
-        values = self._take(key, list, [])
-        return [_Entry(f"{self.where}, {key} {place}", value) for place, value in enumerate(values, start=1)]
-
-    def nothing_else(self) -> None:
-        if self._left:
-            raise TargetGroupError(f"{self.where}: unknown key {sorted(self._left)[0]!r}")
-
-    def _take(self, key: str, kind: type, default: Any) -> Any:
-        value = self._left.pop(key, default)
-        if value is None:
-            raise TargetGroupError(f"{self.where}: {key} is missing")
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise TargetGroupError(f"{self.where}: {key} must be {kind.__name__}")
-        return value
