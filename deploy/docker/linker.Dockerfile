@@ -29,6 +29,9 @@ COPY services/kinlink/__init__.py services/kinlink/ristretto255.py services/kinl
     services/kinlink/channel.py services/kinlink/ed25519.py services/kinlink/errors.py \
     services/kinlink/policy_signatures.py kinlink/
 COPY services/kinlink/delivery/__init__.py services/kinlink/delivery/datasets.py services/kinlink/delivery/period.py kinlink/delivery/
+COPY services/kinlink/encoding/__init__.py services/kinlink/encoding/schema.py kinlink/encoding/
+COPY services/kinlink/encoding/normalisation kinlink/encoding/normalisation
+COPY services/kinlink/encoding/schemas kinlink/encoding/schemas
 COPY services/kinlink/audit kinlink/audit
 COPY services/kinlink/types kinlink/types
 COPY services/kinlink/pseudonymizer kinlink/pseudonymizer

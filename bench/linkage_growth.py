@@ -1,0 +1,129 @@
+"""How the linker's cost grows: 10,000 to 200,000 encoded payers against 650,000 persons of a made-up town.
+
+Encoding is measured apart, once, in seconds of processor: it is the source's. Each size is linked in a process of its
+own, from frames in memory to each record's person; peak memory is the whole process, frames included. One line of JSON
+each, and a plot. Linking may use `--threads` threads of polars. `load` is the machine's before: a figure under load
+is an upper bound.
+
+    python -m bench.linkage_growth [--persons 650000] [--sizes 10000 50000 200000] [--threads 2] [--plot growth.svg]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from kinlink.encoding.encode import Encoder
+from kinlink.encoding.keys import SECRET_BYTES, EncodingKey
+from kinlink.encoding.schema import find
+from linker.linkage.fuzzy.assignment import Thresholds
+from linker.linkage.fuzzy.evaluation import evaluate
+from linker.linkage.fuzzy.linking import link
+from linker.linkage.fuzzy.plan import plan_of
+from tests.payer_town import town
+
+SCHEMA, SEED = find("dk-person-1"), 5
+WIDTH, HEIGHT, MARGIN = 640, 360, 60
+
+
+def main() -> None:
+    """Print a line of JSON for the encoding and each size; write the plot if asked."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--persons", type=int, default=650_000)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 25_000, 50_000, 100_000, 200_000])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.inside:
+        print(json.dumps(_link(asked.inside, asked.sizes[0])))
+        return
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        print(json.dumps(_encode(folder, asked.persons, max(asked.sizes))), flush=True)
+        lines = [_inside(folder, size, asked.threads) for size in sorted(asked.sizes)]
+    if asked.plot:
+        asked.plot.write_text(_plot(lines), encoding="utf-8")
+
+
+def _encode(folder: Path, persons: int, records: int) -> dict[str, Any]:
+    made = town(persons, records, SEED)
+    encoder = Encoder(SCHEMA, EncodingKey(bytes(range(1, SECRET_BYTES + 1)), "bench", 1))
+    start = time.process_time()
+    frames = {"records": pl.concat(encoder.batches(made.records)), "persons": pl.concat(encoder.batches(made.persons))}
+    seconds = time.process_time() - start
+    for name, frame in {**frames, "truth": made.truth}.items():
+        frame.write_ipc(folder / f"{name}.arrow")
+    rows = len(made.records) + len(made.persons)
+    return {"bench": "linkage_encoding", "rows": rows, "rows_per_core_second": round(rows / seconds)}
+
+
+def _inside(folder: Path, size: int, threads: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench.linkage_growth", "--inside", str(folder), "--sizes", str(size)]
+    environment = {**os.environ, "POLARS_MAX_THREADS": str(threads)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    line: dict[str, Any] = json.loads(done.stdout)
+    print(json.dumps(line), flush=True)
+    return line
+
+
+def _link(folder: Path, size: int) -> dict[str, Any]:
+    records, persons = (pl.read_ipc(folder / f"{name}.arrow") for name in ("records", "persons"))
+    truth = pl.read_ipc(folder / "truth.arrow")
+    load, start = os.getloadavg()[0], time.monotonic()
+    found = link(plan_of(SCHEMA), records.head(size), persons, Thresholds())
+    seconds = time.monotonic() - start
+    result = evaluate(found.records, truth)
+    return {
+        "bench": "linkage_growth",
+        "records": size,
+        "persons": len(persons),
+        "pairs": found.pairs,
+        "seconds": round(seconds, 1),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "precision": round(result.precision, 4),
+        "recall": round(result.recall, 4),
+        "calibration_error": round(result.calibration_error, 4),
+        "sure_wrong": round(result.sure_wrong, 4),
+        "load": round(load, 1),
+    }
+
+
+def _plot(lines: Sequence[dict[str, Any]]) -> str:
+    """Return an SVG of seconds by records."""
+    most, longest = lines[-1]["records"], max(line["seconds"] for line in lines)
+    points = [
+        (
+            MARGIN + (WIDTH - 2 * MARGIN) * line["records"] / most,
+            HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * line["seconds"] / longest,
+            line,
+        )
+        for line in lines
+    ]
+    marks = "".join(
+        f'<circle cx="{x:.0f}" cy="{y:.0f}" r="4"/><text x="{x:.0f}" y="{y - 10:.0f}">{line["seconds"]:.0f} s</text>'
+        f'<text x="{x:.0f}" y="{HEIGHT - MARGIN + 18}">{line["records"] // 1000}k</text>'
+        for x, y, line in points
+    )
+    path = " ".join(f"{x:.0f},{y:.0f}" for x, y, _ in points)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'font-size="12" text-anchor="middle">'
+        f'<text x="{WIDTH // 2}" y="24">Seconds to link records to {lines[0]["persons"]:,} persons'
+        f'</text><polyline points="{path}" fill="none" stroke="#246"/>{marks}</svg>\n'
+    )
+
+
+if __name__ == "__main__":
+    main()
