@@ -29,7 +29,7 @@ from linker.disclosure.registered_system import (
     whole_policy,
 )
 from linker.disclosure.suppression import Pattern, Progress, protect
-from linker.disclosure.system import Flags, LinkedSystem
+from linker.disclosure.system import Flags, Integers, LinkedSystem
 from linker.disclosure.views import views
 from linker.tables.registry import RegisteredTable, Unit
 
@@ -117,6 +117,7 @@ def protected(
         rules,
         staying=Needs(_longer(staying.primary, total), _longer(staying.up, total), _longer(staying.down, total)),
         kept=_longer(kept, total),
+        columns=_columns(whole),
         prefer=_longer(_hidden_before(registered, past), total),
         insiders=department_insiders(whole) if any(each.department_insiders for each in used.values()) else (),
         progress=progress,
@@ -131,17 +132,35 @@ def _pattern(
     *,
     staying: Needs,
     kept: Flags,
+    columns: Integers,
     prefer: Flags,
     insiders: Sequence[Attacker],
     progress: Progress,
 ) -> Pattern:
-    """Return a pattern that leaves alone what did not change; or, where that cannot be proven, any proven one."""
+    """Return a pattern that leaves alone what did not change; where that cannot be proven, one that does so less.
+
+    First the columns that fail may hide what was shown; then all may show and hide anything.
+    """
     policy = whole_policy(list(rules.values()))
     stable = _possible(strictest([must, staying], len(system)), system)
     pattern = protect(system, policy, stable, insiders=insiders, prefer=prefer, keep=kept, progress=progress)
     if pattern.proven or not (staying.primary.any() or kept.any()):
         return pattern
+    failing = columns[[each.cell for each in [*pattern.failures, *pattern.unchecked]]]
+    kept = kept & ~np.isin(columns, failing)
+    pattern = protect(system, policy, stable, insiders=insiders, prefer=prefer, keep=kept, progress=progress)
+    if pattern.proven:
+        return pattern
     return protect(system, policy, _possible(must, system), insiders=insiders, prefer=prefer, progress=progress)
+
+
+def _columns(registered: RegisteredSystem) -> Integers:
+    """Return a number for the column of each cell of a table; 0 for what none has."""
+    columns = sorted({column for column, _, _ in registered.places})
+    numbers = np.zeros(len(registered.system), np.int64)
+    for (column, _, _), cell in registered.places.items():
+        numbers[cell] = 1 + columns.index(column)
+    return numbers
 
 
 def _longer(array: np.ndarray, size: int) -> np.ndarray:
