@@ -262,6 +262,18 @@ def test_virtual_cell_that_is_primary_hides_what_gives_it_away() -> None:
     assert not pattern.secondary(both)[virtual]
 
 
+def test_cells_hidden_before_are_hidden_rather_than_others_as_good() -> None:
+    """All are alike but the unsafe one: what is hidden with it is what was hidden before."""
+    system = grid({**FULL, ("a1", "b1"): [140, 10]})
+    cells = cells_of(system, TABLE)
+    policy = replace(FEW, threshold=3)
+    for other in A[1:]:
+        before = flags(system, [cells["a1", "b2"], cells[other, "b1"], cells[other, "b2"]])
+        pattern = protect(system, policy, prefer=before)
+        assert pattern.proven
+        assert np.array_equal(pattern.secondary(system), before)
+
+
 def test_relation_between_counts_and_amounts_is_refused() -> None:
     counts, _ = adults_and_children([("a1", 1, 1)])
     both = joined([counts, replace(grid(FULL), tables={})])
