@@ -1,0 +1,111 @@
+"""`kinlink link run` over a real server: what it asks for, and what it says."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import date
+
+import grpc
+import pytest
+import sqlalchemy as sa
+import tomli_w
+
+from kinlink.cli.__main__ import run
+from kinlink.dev_certificates import make_certificates
+from kinlink.linker.v1.linkage_service_pb2_grpc import add_LinkageServiceServicer_to_server
+from linker.background import Report
+from linker.doors.linkage_api import LinkageApi
+from linker.runs import Result, Runs
+from linker.store.runs import Stage
+from tests import running
+from tests.unit import linker_fixtures as given
+
+SERVICE = "kinlink.linker.v1.LinkageService"
+ACCESS = f"""
+[[allow]]
+rpc = ["{SERVICE}/StartRun", "{SERVICE}/WatchRun", "{SERVICE}/GetRun"]
+role = "operator"
+"""
+ASKED: list[tuple[date, int, int]] = []
+
+
+def pipeline(reference_date: date, year: int, through_month: int, report: Report) -> Result:
+    """Do nothing, in all stages."""
+    ASKED.append((reference_date, year, through_month))
+    for stage in Stage:
+        report(stage, 1, 1)
+    outcome = {"table_id": "spending_to_date", "release_id": "0" * 32, "outcome": "released"}
+
+    def commit(connection: sa.Connection) -> None:
+        assert connection.in_transaction()
+
+    return Result(1, [], [outcome], commit)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("link")
+    certificates = folder / "certificates"
+    make_certificates(certificates, ["service/linker", "operator/drift"], days=1, trust_domain=running.TRUST_DOMAIN)
+    runs = Runs(given.database(folder), pipeline)
+
+    def register(server: grpc.Server) -> None:
+        add_LinkageServiceServicer_to_server(LinkageApi(runs), server)
+
+    served = running.start(folder, certificates, register, [SERVICE], ACCESS)
+    path = folder / "kinlink.toml"
+    told = {
+        "linker": served.running.address,
+        "pseudonymizer": "127.0.0.1:1",
+        "ca": str(certificates / "ca.pem"),
+        "certificate": str(certificates / "operator-drift.pem"),
+        "key": str(certificates / "operator-drift.key"),
+        "suite": "synthetic",
+    }
+    path.write_text(tomli_w.dumps(told))
+    yield str(path)
+    runs.close()
+    served.running.stop(0)
+
+
+def link(config: str, *arguments: str) -> int:
+    return run(["link", "run", *arguments, "--config", config])
+
+
+def test_a_run_through_a_month_says_so(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert link(config, "--reference-date", "2014-07-01", "--year", "2014", "--through-month", "6") == 0
+    assert ASKED[-1] == (date(2014, 7, 1), 2014, 6)
+    said = capsys.readouterr().out
+    assert "succeeded, reference date 2014-07-01, 2014 through month 6" in said
+    assert "spending_to_date" in said
+
+
+def test_a_run_of_a_whole_year_is_the_default(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert link(config, "--reference-date", "2015-01-01") == 0
+    assert ASKED[-1] == (date(2015, 1, 1), 2014, 12)
+    assert "succeeded, reference date 2015-01-01, year 2014\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--through-month", "13", "--year", "2014"], "through_month: expected a month, 1 to 12, or 0"),
+        (["--through-month", "6"], "year: expected the year of through_month"),
+    ],
+)
+def test_months_that_do_not_fit_are_refused(
+    config: str, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert link(config, "--reference-date", "2014-07-01", *arguments) == 3
+    assert said in capsys.readouterr().err
+
+
+def test_the_same_request_for_another_month_is_refused(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--reference-date", "2014-07-01", "--year", "2014", "--request-id", str(uuid.uuid4())]
+    assert link(config, *asked, "--through-month", "6") == 0
+    before = len(ASKED)
+    assert link(config, *asked, "--through-month", "5") != 0
+    assert "another date, year or month" in capsys.readouterr().err
+    assert link(config, *asked, "--through-month", "6") == 0
+    assert len(ASKED) == before
