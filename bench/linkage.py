@@ -66,7 +66,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path)
     asked = parser.parse_args()
     if asked.left:
-        print(json.dumps(_two_files(asked.left, asked.right, asked.truth, find(asked.schema))))
+        print(json.dumps(two_files(asked.left, asked.right, asked.truth, find(asked.schema))))
         return
     if asked.inside:
         _inside(asked.system, asked.dataset)
@@ -112,13 +112,14 @@ def _command(system: str, dataset: str, file: Path) -> list[str]:
 def _inside(system: str, dataset: str) -> None:
     records, _ = febrl(dataset)
     start = time.monotonic()
-    pairs = _with_kinlink(records) if system == "kinlink" else _with_recordlinkage(records)
+    pairs = linked_with_kinlink(records) if system == "kinlink" else _with_recordlinkage(records)
     cost = {"seconds": round(time.monotonic() - start, 2), "peak_mb": _peak_mb()}
     csv.writer(sys.stdout).writerows(sorted(pairs))
     print(json.dumps(cost), file=sys.stderr)
 
 
-def _with_kinlink(records: pl.DataFrame) -> Pairs:
+def linked_with_kinlink(records: pl.DataFrame) -> Pairs:
+    """Return the pairs of a file with itself that are linked, encoded as the fixed schema says."""
     schema, fixed = find(FIXED["kinlink"]["schema"]), FIXED["kinlink"]
     file = records.select("record", *(field.name for field in schema.fields))
     both = encoded(plan_of(schema), Encoder(schema, KEY).encode(file))
@@ -141,7 +142,8 @@ def _with_recordlinkage(records: pl.DataFrame) -> Pairs:
     )
 
 
-def _two_files(left: Path, right: Path, truth: Path, schema: LinkageSchema) -> dict[str, Any]:
+def two_files(left: Path, right: Path, truth: Path, schema: LinkageSchema) -> dict[str, Any]:
+    """Return the line of JSON for two CSV files and the ids of their true pairs."""
     fixed = FIXED["two_files"]
     start = time.monotonic()
     encoder = Encoder(schema, KEY)
