@@ -109,7 +109,7 @@ class FilterMaker:
             if row == len(self._places):
                 self._places = np.concatenate([self._places, np.zeros_like(self._places)])
             gram = characters.to_bytes(8, "big") + ordinal.to_bytes(4, "big")
-            words = np.frombuffer(hashlib.blake2b(gram, key=self._key).digest(), "<u4")
+            words = np.frombuffer(hashlib.blake2b(gram, key=self._key).digest(), "<u2")
             self._places[row] = words[: self._field.hashes] % self._field.bits
         return row
 
