@@ -23,6 +23,7 @@ UNITS = {
     "share": "andel",
     "mean": "gennemsnit",
 }
+_DIVIDED = frozenset({"mean_ore", "share", "mean"})
 _MONTHS = (
     "januar februar marts april maj juni juli august september oktober november december".split()  # noqa: SIM905
 )
@@ -81,8 +82,10 @@ def footnotes(table: Table) -> list[str]:
     """Return what must be said of the signs that the table has, and of nothing else."""
     notes = []
     if any(cell.status == "suppressed" for cell in table.cells):
+        divided = any(measure.unit in _DIVIDED for measure in table.measures)
         notes += [
-            f"{SUPPRESSED} betyder, at tallet findes, men ikke vises af hensyn til de berørte. Det er ikke 0.",
+            f"{SUPPRESSED} betyder, at tallet findes, men ikke vises af hensyn til de berørte. Det er ikke 0."
+            + (" Det står også, hvor der ikke er nogen at dele med." if divided else ""),
             "Skjulte tal mangler, når viste tal lægges sammen. Brug tabellens egne totaler.",
         ]
     carried = sorted({cell.revision for cell in table.cells if cell.status == "carried"})

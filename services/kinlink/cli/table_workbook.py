@@ -35,6 +35,7 @@ from kinlink.released import Cell, Table
 
 _PAGE = 10_000  # a sheet is as wide as it must be
 _NUMBERS = {"count": "#,##0", "amount_ore": "#,##0", "mean_ore": "#,##0", "share": "0.0%", "mean": "0.00"}
+_A4 = 9
 _WIDE = 100  # characters of a line of text
 
 
@@ -63,6 +64,10 @@ def workbook(table: Table) -> bytes:
         _picture(book.add_worksheet("Tabel"), table, units, formats)
         _data(book.add_worksheet("Data"), table, units, formats)
         _explanation(book.add_worksheet("Forklaring"), table, formats)
+        for sheet in book.worksheets():
+            sheet.set_landscape()
+            sheet.set_paper(_A4)
+            sheet.fit_to_pages(1, 0)  # as many pages down as it takes
     return sink.getvalue()
 
 
