@@ -18,6 +18,8 @@ from linker.disclosure.release import CellStatus, PastRelease, Release, Released
 from linker.tables.registry import Measure, RegisteredTable, Unit
 from tests.unit import gate_fixtures as g
 
+POLICY = g.with_rules(dominance=())
+"""The shipped policy with its default rules, threshold and p %; (n, k) dominance is an option."""
 SIZES = ("1", "2", "3", "4+")
 Spending = tuple[str, str, int, int]  # department, service, month, øre
 
@@ -146,11 +148,19 @@ class Month:
         cells = [cell for table in self.tables for cell in table.cells]
         return sum(cell.status is status for cell in cells) / len(cells)
 
+    def departments_current(self) -> float:
+        """Return the share of departments whose total is this month's, and the town's total with them."""
+        spending = next(table for table in self.tables if table.table_id == "spending")
+        totals = [cell for cell in spending.cells if cell.categories[0] == cell.categories[2] == "all"]
+        return sum(cell.status is CellStatus.PUBLISHED for cell in totals) / len(totals)
 
-def months(town: Town, *, count: int, share: float, seed: int, policy: Policy = g.POLICY) -> Iterator[Month]:
+
+def months(
+    town: Town, *, count: int, share: float, seed: int, policy: Policy = POLICY, alone: bool = False
+) -> Iterator[Month]:
     """Return the releases of a year's tables, month after month. `share`: of families that change in a month.
 
-    A table that stands is in `tables` as it stands.
+    `alone`: each is protected as if it were the first; a control. A table that stands is in `tables` as it stands.
     """
     life, history, live = Life(town, seed), list[PastRelease](), dict[str, ReleasedTable]()
     for month in range(count):
@@ -158,7 +168,13 @@ def months(town: Town, *, count: int, share: float, seed: int, policy: Policy = 
             life.pass_month(share)
         facts = life.facts()
         release = gate.protect(
-            town.tables, facts, policy, history, year=2014, through_month=12, reference_date=date(2015, 1, 1)
+            town.tables,
+            facts,
+            policy,
+            [] if alone else history,
+            year=2014,
+            through_month=12,
+            reference_date=date(2015, 1, 1),
         )
         if release.tables:
             history.append(PastRelease(release.release_id, release.reference_date, release.tables, release.basis))

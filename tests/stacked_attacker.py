@@ -98,7 +98,7 @@ class StackedAttacker:
         """Write down what the tables publish; None: the table stood in this month. `supposes`: stillness."""
         self._axes = [axis.categories for axis in next(filter(None, tables)).axes]
         self._leaves = list(product(*self._axes))
-        self._counted = column in facts[0].counted
+        self.counted = column in facts[0].counted
         count = len(self._leaves)
         self._place = [
             dict(zip(self._leaves, range(n * count, (n + 1) * count), strict=True)) for n in range(len(facts))
@@ -161,7 +161,7 @@ class StackedAttacker:
         ends = []
         for sign in (1.0, -1.0):
             answer = linprog(
-                sign * goal, A_eq=self._rows, b_eq=self._values, bounds=(0.0 if self._counted else None, None)
+                sign * goal, A_eq=self._rows, b_eq=self._values, bounds=(0.0 if self.counted else None, None)
             )
             if answer.status not in {0, 3}:
                 raise AssertionError("an unfinished program is no proof")
