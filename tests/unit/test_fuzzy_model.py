@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bench.record_linkage import fitted
 from linker.linkage.fuzzy.classes import CLASSES, MATCH, RANDOM
+from linker.linkage.fuzzy.drift import Alarm, Drift, alarms
 from linker.linkage.fuzzy.fitting import FuzzyLinkageError, Sample, State, fit, one_round
 from linker.linkage.fuzzy.model import Model, m_of
 from linker.linkage.fuzzy.plan import Evidence, Field, Level, Plan
@@ -153,3 +155,14 @@ def test_household_members_are_no_matches() -> None:
     assert model.per_record["match"] == pytest.approx(0.7, abs=0.03)
     assert model.per_record["moved"] == pytest.approx(0.08, abs=0.02)
     assert model.per_record["same_household"] == pytest.approx(1.5, abs=0.1)
+
+
+def test_drift_names_the_field_that_moved_and_fewer_matches() -> None:
+    before = fit(sample(HEALTHY, 1_000, 1e6))
+    same = fit(sample({row: count * 2 for row, count in HEALTHY.items()}, 2_000, 2e6))
+    assert alarms(before, same) == []
+    worse = fit(sample({**HEALTHY, (E, E, X): 200.0, (E, E, E): 260.0}, 1_000, 1e6))
+    assert [(alarm.drift, alarm.field) for alarm in alarms(before, worse)] == [(Drift.FIELD, "f2")]
+    fewer = fit(sample({row: count * (0.6 if row.count(E) > 1 else 1) for row, count in HEALTHY.items()}, 1_000, 1e6))
+    assert [alarm.drift for alarm in alarms(before, fewer)] == [Drift.MATCHES]
+    assert alarms(before, replace(before, compared=(True, True, False))) == [Alarm(Drift.COMPARED, "f2", 1.0)]
