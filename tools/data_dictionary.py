@@ -29,6 +29,23 @@ _PERIODS: dict[PeriodType, tuple[str, str]] = {
     PeriodType.QUARTER: ("By quarter, once it is over", "Pr. kvartal, når kvartalet er omme."),
 }
 
+_FAMILY_TABLE: dict[str, tuple[str, str]] = {
+    "row_id": ("an id of this release and this consumer only", "et id, der kun gælder denne udgivelse og modtager"),
+    "children": ("children at home: 1, 2, ≥3", "hjemmeboende børn: 1, 2, ≥3"),
+    "single_provider": ("single provider: yes, no", "enlig forsørger: yes, no"),
+    "youngest_child": ("age of the youngest child, 5 years", "yngste barns alder, 5 år"),
+    "persons": ("persons of the family: 1 to 4, ≥5", "familiens personer: 1 til 4, ≥5"),
+    "departments": ("departments with a service that counts", "forvaltninger med en ydelse, der tæller"),
+    "oldest_adult": ("age of the oldest adult, 10 years; none", "ældste voksnes alder, 10 år; none: ingen voksen"),
+    "services": ("services that count", "ydelser, der tæller"),
+    "spending": ("net spending in the year, kroner, in bands", "nettoudgift i året, kroner, i intervaller"),
+    "spending_<department>": ("the same, of one department", "det samme, af én forvaltning"),
+    "spending…_kr": (
+        "rounded amount, kroner; only if the policy rounds, and empty where hidden",
+        "afrundet beløb, kroner; kun hvis politikken afrunder, og tomt hvor det er skjult",
+    ),
+}
+
 
 def dtype_words(dtype: pl.DataType) -> tuple[str, str]:
     """Return the type in English and in Danish; every integer type is an integer."""
@@ -130,6 +147,13 @@ def _released_en() -> Iterator[str]:
             for m in entry.measures
         )
         yield from table(("measure", "unit", "computed from"), measures)
+    yield "### The family table\n"
+    yield (
+        "A row a family with children, by year: pseudonymised personal data, only for whom the controller "
+        "[grants it](../how-to/grant-a-family-table.md). Each row equals at least k - 1 others; `hidden` is not shown, "
+        "`some` is an amount of a size that is not shown.\n"
+    )
+    yield from table(("column", "meaning"), ((f"`{name}`", words[0]) for name, words in _FAMILY_TABLE.items()))
 
 
 def _released_da() -> Iterator[str]:
@@ -145,6 +169,13 @@ def _released_da() -> Iterator[str]:
         units = {"count": "antal", "amount_ore": "øre", "mean_ore": "øre pr. familie", "share": "andel 0-1"}
         measures = ((f"`{m.name}`", m.title_da, units.get(m.unit.value, "gennemsnit")) for m in entry.measures)
         yield from table(("mål", "betydning", "enhed"), measures)
+    yield "### Familietabellen\n"
+    yield (
+        "En række pr. børnefamilie, pr. år: pseudonymiserede personoplysninger, kun for den, som den dataansvarlige "
+        "[giver adgang](../how-to/grant-a-family-table.md). Hver række er ens med mindst k - 1 andre; `hidden` er "
+        "skjult, `some` er et beløb, hvis størrelse er skjult.\n"
+    )
+    yield from table(("kolonne", "betydning"), ((f"`{name}`", words[1]) for name, words in _FAMILY_TABLE.items()))
 
 
 def _categories(axis: registry.Axis, *, danish: bool = False) -> str:
