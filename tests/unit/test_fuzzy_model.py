@@ -6,15 +6,20 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from bench.record_linkage import fitted
+from linker.linkage.fuzzy.blocking import CAPS
 from linker.linkage.fuzzy.classes import CLASSES, MATCH, RANDOM
+from linker.linkage.fuzzy.comparison import compare
 from linker.linkage.fuzzy.drift import Alarm, Drift, alarms
+from linker.linkage.fuzzy.encodings import encoded
 from linker.linkage.fuzzy.fitting import FuzzyLinkageError, Sample, State, fit, one_round
 from linker.linkage.fuzzy.model import Model, m_of
 from linker.linkage.fuzzy.plan import Evidence, Field, Level, Plan
 from linker.linkage.fuzzy.problems import Problem
+from linker.linkage.fuzzy.scoring import score
 
 E, N, X = Level.EQUAL, Level.NULL, Level.ELSE
 TWO = (RANDOM, MATCH)
@@ -166,3 +171,32 @@ def test_drift_names_the_field_that_moved_and_fewer_matches() -> None:
     fewer = fit(sample({row: count * (0.6 if row.count(E) > 1 else 1) for row, count in HEALTHY.items()}, 1_000, 1e6))
     assert [alarm.drift for alarm in alarms(before, fewer)] == [Drift.MATCHES]
     assert alarms(before, replace(before, compared=(True, True, False))) == [Alarm(Drift.COMPARED, "f2", 1.0)]
+
+
+def test_rare_value_weighs_more_by_hand() -> None:
+    """Two persons, each with a record of his own: of 16 persons 15 have the one's name and 1 the other's."""
+    two = Plan(
+        "s-1",
+        (
+            Field("name", 8, Evidence.SURNAME, by_frequency=True),
+            Field("date", 8, Evidence.BIRTH_DATE, by_frequency=False),
+        ),
+    )
+    values = [bytes([n] * 8) for n in range(1, 20)]
+    persons = pl.DataFrame(
+        {
+            "record": [f"p{n:02}" for n in range(16)],
+            "name": [values[0]] * 15 + [values[1]],
+            "date": values[:16],
+            "tokens": [[value] for value in values[:16]],
+        }
+    )
+    both = encoded(two, persons[[0, 15]], persons)
+    row = (0.0, 0.8, 0.0, 0.0, 0.0, 0.0, 0.2, 0.0)
+    chance = ((0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0), (0.0, 1 / 16, 0.0, 0.0, 0.0, 0.0, 15 / 16, 0.0))
+    model = Model("s-1", ("name", "date"), (True, True), (row, row), chance, {"match": 0.5}, 2, 1)
+    scored = score(both, compare(both, CAPS), model, TWO)
+    assert scored["right"].to_list() == [0, 15]
+    common, rare = scored["weight"]
+    assert common == pytest.approx(np.log2(0.8 / (15 / 16)) + np.log2(0.8 * 16), abs=0.05)
+    assert rare == pytest.approx(np.log2(0.8 * 16) + np.log2(0.8 * 16), abs=0.05)
