@@ -101,7 +101,7 @@ def access() -> Iterator[str]:
         rules = tomllib.loads((ROOT / "services" / service / "access.toml").read_text(encoding="utf-8"))["allow"]
         callers: dict[str, list[str]] = {}
         for rule in rules:
-            limits = "; ".join(f"{key} {', '.join(value)}" for key, value in rule.get("limits", {}).items())
+            limits = "; ".join(f"{key} {', '.join(value) or 'none'}" for key, value in rule.get("limits", {}).items())
             for rpc in _several(rule["rpc"]):
                 for role in _several(rule["role"]):
                     caller = f"{role}/{rule.get('name', '*')}"
