@@ -67,6 +67,15 @@ def test_link_counts_a_contributor_once_with_its_net_amount() -> None:
     assert system.sole[cells_of(system, TABLE)["a1", "Total"]] == 7
 
 
+def test_link_names_who_is_alone_in_a_cell_though_it_contributes_nothing() -> None:
+    """Whoever is alone among a measure's rows knows that its own 0 is all there is."""
+    facts = [("a1", "b1", 7, 0), ("a2", "b1", 7, 5), ("a2", "b1", 8, 0), ("a3", "b1", 8, 0), ("a3", "b1", 9, 0)]
+    system = link([TABLE], contributions(facts, ("a", "b")))
+    cells = cells_of(system, TABLE)
+    assert [int(system.sole[cells[a, "b1"]]) for a in A] == [7, 7, -1]
+    assert [int(system.contributors[cells[a, "b1"]]) for a in A] == [0, 1, 0]
+
+
 def test_link_refuses_a_leaf_that_no_table_has() -> None:
     with pytest.raises(ClassificationError, match="axis a"):
         link([TABLE], contributions([("a9", "b1", 1, 1)], ("a", "b")))
