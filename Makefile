@@ -10,7 +10,7 @@ BIN := .venv/bin
 PY := PYTHONPATH=services:. $(BIN)/python
 SOURCES := services tests bench examples tools
 
-.PHONY: help demo services test test-slow check fix proto docs bench-evaluate bench-families bench-audit bench-rekey bench-release bench-linkage clean
+.PHONY: help demo services test test-slow check fix proto docs bench-evaluate bench-families bench-audit bench-rekey bench-release bench-releases bench-linkage clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,8 @@ bench-rekey: .venv/ready ## 700,000 stored pseudonyms to the next key version, a
 bench-audit: .venv/ready ## Evaluate with the audit log against without it (growth to ten million: python -m bench.audit_growth).
 	@$(PY) -m bench.audit
 
+bench-releases: .venv/ready ## The same year released twelve times while 1 % of the families change a month.
+	@$(PY) -m bench.releases
 bench-release: .venv/ready ## Hide and prove a table of 1,144 cells, and one of 10,000.
 	@$(PY) -m bench.release
 
