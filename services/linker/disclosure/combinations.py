@@ -56,9 +56,11 @@ class _Kinds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Combination:
-    """A relation, and what its changes need: nothing, if it is an equation."""
+    """A relation; of a virtual cell also the columns' weights, and what its changes need."""
 
     relation: Relation
+    region: Region
+    weights: tuple[tuple[str, int], ...]
     policies: tuple[str, ...]
     up: int
     down: int
@@ -144,7 +146,7 @@ def _of_counts(
     thresholds = [policy.threshold for policy in group.policies.values()]
     few = np.logical_or.reduce([(count > 0) & (count < least) for count in counts for least in thresholds])
     equations = [Relation("", _coefficients(group, columns, row)) for row in _independent(weights[none])]
-    found = [_Combination(equation, (), 0, 0) for equation in equations]
+    found = [_Combination(equation, group.region, (), (), 0, 0) for equation in equations]
     seen = set[bytes]()
     for place in np.flatnonzero(few):
         every = np.concatenate([each[:, place] for each in values])
@@ -209,7 +211,30 @@ def _virtual(
         for policy in group.policies.values()
     ]
     must = strictest(musts, 1)
-    return _Combination(relation, tuple(group.policies), int(must.up[0]), int(must.down[0]))
+    return _Combination(
+        relation,
+        group.region,
+        tuple(sorted(weights.items())),
+        tuple(group.policies),
+        int(must.up[0]),
+        int(must.down[0]),
+    )
+
+
+def _lone_share(each: _Combination, virtual: Sequence[_Combination]) -> int:
+    """Return the most that a lone contributor knows to be in a virtual cell, from the same combination within it."""
+    return max(
+        (
+            other.relation.facts.absolute
+            for other in virtual
+            if other is not each
+            and other.weights == each.weights
+            and other.relation.facts is not None
+            and other.relation.facts.contributors == 1
+            and all(set(dict(other.region).get(name, ())) & set(leaves) for name, leaves in each.region)
+        ),
+        default=0,
+    )
 
 
 def _coefficients(group: _Group, columns: Sequence[str], weights: Iterable[int]) -> dict[int, int]:
@@ -266,4 +291,8 @@ def _with(
         parts.append(restricted(replace(own, down=np.where(signed, np.maximum(own.down, 1), own.down)), mine & new))
     up, down = (np.array([0] * old + [getattr(each, end) for each in virtual], np.int64) for end in ("up", "down"))
     parts.append(Needs(up > 0, up, down))
-    return replace(registered, system=system, policies=flags), strictest(parts, size)
+    found = strictest(parts, size)
+    shares = np.array([0] * old + [_lone_share(each, virtual) for each in virtual], np.int64)
+    least = np.where(shares > 0, np.maximum(system.values - shares, 0), found.down)
+    found = replace(found, down=np.where(system.nonnegative, np.minimum(found.down, least), found.down))
+    return replace(registered, system=system, policies=flags), found
