@@ -164,3 +164,47 @@ def test_two_consumers_cannot_join_their_rows() -> None:
     by_content = first.drop("row_id").group_by(pl.all()).len()
     assert by_content["len"].min() >= 5  # type: ignore[operator] - k rows of the other for each
     assert sum(a == b for a, b in zip(first.rows(), second.rows(), strict=True)) == 0
+
+
+def least(label: str) -> int:
+    """Return the least kroner that a row's text tells: nothing for what is hidden."""
+    if label in (HIDDEN, NOTHING):
+        return 0
+    return 1 if label == SOME else int(label.removeprefix("≥").partition("-")[0])
+
+
+def told_of_total(rows: Sequence[Row]) -> float:
+    """Return how much of the town's spending who adds up rows is sure of: 1 is all of it."""
+    amounts_kr = [row.get(f"{TOTAL}_kr") for row in rows]
+    kroner = [
+        amount if isinstance(amount, int) else least(str(row[TOTAL]))
+        for row, amount in zip(rows, amounts_kr, strict=True)
+    ]
+    return sum(kroner) * 100 / TOWN.total_ore
+
+
+def test_rows_tell_less_of_a_hidden_total_than_the_policy_keeps_uncertain() -> None:
+    policy = f.POLICY.policies["standard"].protection
+    assert told_of_total(served()) < 1 - 2 * policy.interval_percent / 100
+    assert told_of_total(served(Spending.ROUNDED)) > 0.85  # what a table is refused for, where the total is hidden
+
+
+@pytest.mark.parametrize("department", f.DEPARTMENTS)
+def test_rows_tell_less_of_a_hidden_department_than_the_policy_keeps_uncertain(department: str) -> None:
+    policy = f.POLICY.policies["standard"].protection
+    spent = TOWN.spending.filter(department=department)["amount_ore"].to_list()
+    need = max(max(spent) * (policy.p_percent or 0), sum(spent) * policy.interval_percent) / 100
+    told = sum(least(str(row[f"{TOTAL}_{department}"])) for row in served()) * 100
+    assert sum(spent) - told >= need
+
+
+def test_who_has_rows_learns_nothing_more_from_the_coded_tables() -> None:
+    table = f.table(TOWN)
+    rows = pl.DataFrame(served())
+    by_band = {cell.categories: cell.value for cell in table.coded[1].cells}
+    for code in f.DEPARTMENTS:
+        counts = Counter(rows[f"{TOTAL}_{code}"].to_list())
+        assert {band: by_band[code, band] for band in counts} == counts
+    families = {cell.categories: cell.value for cell in table.coded[0].cells if cell.measure == "families"}
+    for (children, single), number in Counter(rows.select("children", "single_provider").rows()).items():
+        assert families[children, single] == number
