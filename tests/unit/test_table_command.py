@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,8 @@ def test_workbook_shows_the_table_its_data_and_what_it_means(said: Said, tmp_pat
     assert [picture[place] for place in ("A3", "B3", "C3", "D3")] == ["Forvaltning", "Målgruppen", "Øvrige", "Alle"]
     assert [picture[place] for place in ("A4", "B4", "C4", "D4")] == ["SOF", 12.0, 200.0, 212.0]
     assert [picture[place] for place in ("A5", "B5", "C5", "D5")] == ["KFF", "..", "..", 44.0]
+    with zipfile.ZipFile(tmp_path / "t.xlsx") as file:
+        assert "#,##0&quot;\u00a0r1&quot;" in file.read("xl/styles.xml").decode()  # how a carried number is shown
     first = workbook.rows(sheets["Data"])[0]
     assert first == {
         "Gruppe": "Målgruppen", "Forvaltning": "SOF", "Tal": "Familier", "Enhed": "antal", "Sum": "nej",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import product
 
@@ -63,6 +64,15 @@ def test_first_axis_goes_across_and_zero_rows_are_left_out() -> None:
 def test_suppressed_row_is_shown() -> None:
     hidden = {(group, "KFF"): None for group in GROUP.names}
     assert ["KFF", "..", "..", ".."] in lines(render(table([GROUP, DEPARTMENT], hidden), 100))
+
+
+def test_row_of_carried_zeros_is_shown() -> None:
+    whole = table([GROUP, DEPARTMENT], {})
+    cells = [
+        replace(cell, status="carried", value=0, revision=1) if cell.categories[1] == "KFF" else cell
+        for cell in whole.cells
+    ]
+    assert ["KFF", *["0", "r1"] * 3] in lines(render(replace(whole, cells=cells), 100))
 
 
 def test_axis_that_is_too_wide_goes_down() -> None:
