@@ -263,3 +263,9 @@ def test_department_that_is_hidden_is_looked_for_in_its_own_column() -> None:
     nearly_all = replace(WIDE, interval_percent=98)
     strict = replace(f.POLICY, policies={"standard": replace(f.POLICY.policies["standard"], protection=nearly_all)})
     assert "spending_to_date: amount_ore of BUF" in str(f.made(TOWN, strict, (released,)))
+
+
+def test_outcome_says_how_the_attack_went_also_when_nobody_has_a_service() -> None:
+    assert str(TABLE.record).endswith("the linkage attack leaves at least 5 candidates")
+    idle = replace(TOWN, services=TOWN.services.clear())
+    assert str(f.table(idle).record).endswith("has nothing to go on: no family uses a service")

@@ -49,7 +49,8 @@ class FamilyTablePolicy:
     """What protects the family table.
 
     `bands_ore`: where bands start, ascending; what is below the first is a band too. `rounding_ore`: rounded amounts
-    are multiples of it, cut off at the smaller of the quantile `top_quantile_permille` and the `top_rank`-th largest of the class.
+    are multiples of it, cut off at the smaller of the quantile `top_quantile_permille` and the `top_rank`-th largest of
+    the class.
     """
 
     k: int

@@ -60,7 +60,8 @@ class FamilyTableRecord:
     `k`, `l`: asked for. `fewest_alike`: rows that are equal in all columns but amounts. `fewest_values`: different
     totals in a class that shows any. `smallest_class`: rows with the same properties. `residue`: rows whose properties
     are all hidden. `share_altered`: rows with anything hidden or blurred. `share_moved`: of kroner, by coding.
-    `candidates`: the fewest that the linkage attack was left with, by known services. `attempts`: of the attack.
+    `candidates`: the fewest that the linkage attack was left with, by known services; 0: nobody has so many.
+    `attempts`: of the attack.
     """
 
     k: int
@@ -78,11 +79,12 @@ class FamilyTableRecord:
 
     def __str__(self) -> str:
         """Return the outcome's sentence."""
-        fewest = min(self.candidates.values())
+        found = [number for number in self.candidates.values() if number]
+        left = f"leaves at least {min(found)} candidates" if found else "has nothing to go on: no family uses a service"
         return (
             f"released: {self.families} families in {self.classes} classes, k {self.k}, l {self.l}; "
             f"{self.residue} in the residue; {self.share_altered:.0%} of rows altered; "
-            f"the linkage attack is left with at least {fewest} candidates"
+            f"the linkage attack {left}"
         )
 
 
