@@ -59,3 +59,12 @@ def test_amounts_weigh() -> None:
     weighed = evaluate(assigned, truth, pl.DataFrame({"record": ["a", "b"], "weight": [900, 100]}))
     assert (weighed.precision, weighed.recall) == (0.9, 0.9)
     assert weighed.sure_wrong == pytest.approx(0.1)
+
+
+def test_calibration_is_looked_at_by_range() -> None:
+    """.95 said and wrong, .35 said and right: on the average that looks well."""
+    assigned = pl.DataFrame(
+        {"record": ["a", "b"], "status": [LINKED, UNLINKED], "person": ["p", "q"], "probability": [0.95, 0.35]}
+    )
+    truth = pl.DataFrame({"record": ["a", "b"], "person": ["x", "q"]})
+    assert evaluate(assigned, truth).calibration_error == pytest.approx(0.8)

@@ -144,7 +144,6 @@ def one_round(sample: Sample, mixed: Numbers, state: State, expected: State, hel
         one = mixed[:, field, None] * state.m[field]
         either = one + (1 - mixed[:, field, None]) * state.u[field]
         agreed[field] = (by_level * one / np.maximum(either, FLOOR)).sum(axis=0)
-    agreed[:, Level.NULL] = 0
     sums = agreed + held * expected.m
     totals = sums.sum(axis=1, keepdims=True)
     m = state.m if keep_m else np.where(totals > 0, sums / np.maximum(totals, FLOOR), state.m)
