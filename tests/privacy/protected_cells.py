@@ -10,17 +10,18 @@ share a member.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import polars as pl
 
 from linker.disclosure.facts import FactFrame
 from linker.disclosure.needs import ProtectionPolicy
-from linker.tables.registry import RegisteredTable, Unit
+from linker.tables.registry import PeriodType, RegisteredTable, Unit
 from tests.privacy.public_knowledge import Column, Term, months, term
 
 Contributions = dict[object, int]
+ELSEWHERE = "elsewhere"  # the other leaves of an axis that no table shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,10 @@ class Run:
 
     def columns(self) -> dict[str, Column]:
         """Return what everybody knows of the columns: their axes and leaves are the registry's."""
-        leaves = {axis.name: axis.categories for table, _ in self.tables for axis in table.axes}
+        leaves: dict[str, Sequence[str]] = {}
+        for table, _ in self.tables:
+            leaves |= {name: [*kept, ELSEWHERE] for name, kept in table.within.items() if name not in leaves}
+        leaves |= {axis.name: axis.categories for table, _ in self.tables for axis in table.axes}
         used: dict[str, set[str]] = {}
         for table, _ in self.tables:
             for column in table.columns:
@@ -161,11 +165,11 @@ def cells_of(table: RegisteredTable) -> list[tuple[str, ...]]:
     return list(product(*names))
 
 
-def change(number: Term, before: Run, after: Run) -> Contributions:
+def change(old: Term, new: Term, before: Run, after: Run) -> Contributions:
     """Return what the contributors of two releases changed, each with all its members of both."""
-    who = same([run.frame(number[0]).members for run in (before, after)])
+    who = same([run.frame(new[0]).members for run in (before, after)])
     sums: Contributions = {}
-    for side, (run, sign) in enumerate(((before, -1), (after, 1))):
+    for side, (run, number, sign) in enumerate(((before, old, -1), (after, new, 1))):
         for contributor, amount in run.contributions(number).items():
             identity = who.get((side, contributor), contributor)
             sums[identity] = sums.get(identity, 0) + sign * amount
@@ -190,26 +194,37 @@ def same(members: Sequence[pl.DataFrame]) -> dict[tuple[int, object], object]:
 
 
 def changes(before: Run, after: Run, policies: Mapping[str, ProtectionPolicy]) -> list[Secret]:
-    """Return the protected changes of the numbers that both releases are about.
+    """Return the protected changes of numbers that the earlier release was about, as new less old.
 
-    A changed count must be possible at no change on one side, and at the threshold on the other.
+    They are the same numbers, whether the later release shows them or not, as they can follow from others; and the
+    year to date, which grows. A changed count must be possible at no change on one side, and at the threshold on
+    the other.
     """
-    columns, found = after.columns(), dict[tuple[tuple[Term, int], ...], Secret]()
-    told = set(before.terms())
-    for table, period in after.tables:
+    columns, found = before.columns() | after.columns(), dict[tuple[tuple[Term, int], ...], Secret]()
+    for table, period, later in [
+        *((table, period, period) for table, period in before.tables),
+        *(
+            (table, period, later)
+            for table, period in before.tables
+            for other, later in after.tables
+            if table.table_id == other.table_id and table.period is PeriodType.YEAR_TO_DATE and period != later
+        ),
+    ]:
         policy = policies[table.policy]
-        for number in numbers(columns, table, period):
-            sums = change(number, before, after) if number in told else {}
-            column = columns[number[0]]
+        numbers_then, numbers_now = (numbers(columns, table, each) for each in (period, later))
+        for old, new in zip(numbers_then, numbers_now, strict=True):
+            sums = change(old, new, before, after)
+            column = columns[new[0]]
             if few_or_dominated(sums, policy, counted=column.counted):
-                _stricter(found, _changed(number, sums, policy, column))
+                _stricter(found, _changed(old, new, sums, policy, column))
     return list(found.values())
 
 
-def _changed(number: Term, sums: Contributions, policy: ProtectionPolicy, column: Column) -> Secret:
-    value = sum(sums.values())
+def _changed(old: Term, new: Term, sums: Contributions, policy: ProtectionPolicy, column: Column) -> Secret:
+    value, terms = sum(sums.values()), ((new, 1), (old, -1))
     if not column.counted:
-        return as_secret(number, sums, policy, Column(column.axes, counted=False, nonnegative=False))
+        signed = Column(column.axes, counted=False, nonnegative=False)
+        return replace(as_secret(new, sums, policy, signed), terms=terms)
     beyond = max(policy.threshold - abs(value), 1)
     up, down = (beyond, max(value, 1)) if value >= 0 else (max(-value, 1), beyond)
-    return Secret(((number, 1),), value, up, down)
+    return Secret(terms, value, up, down)

@@ -19,6 +19,8 @@ from tests.privacy.protected_cells import Run, Secret
 from tests.privacy.public_knowledge import Term, World, atoms, equal, holds
 
 Row = dict[int, Fraction]
+_UNIT = 100_000.0  # øre
+_GREATEST = 1_000_000.0  # everybody knows that nothing is more: a million families, a billion kroner
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,33 +142,59 @@ class BoundsAttacker:
     def ranges(self, world: World, sums: Sequence[Mapping[Term, int]]) -> list[Range]:
         """Return the range of each sum of terms."""
         known = Equations(world, (term for terms in sums for term in terms))
-        lower = np.where(known.of(lambda column: world.columns[column].nonnegative), 0.0, -np.inf)
-        whole = known.of(lambda column: world.columns[column].counted)
-        rows = [known.row(statement.terms) for statement in world.statements]
-        low = np.array([-np.inf if each.low is None else float(each.low) for each in world.statements])
-        high = np.array([np.inf if each.high is None else float(each.high) for each in world.statements])
-        matrix = _matrix(rows, known.size)
-        blocks = _blocks(matrix, known.size)
+        told = {tuple(each.terms.items()): each.low for each in world.statements if each.low == each.high}
+        programs = _Programs(known)
         found = []
         for terms in sums:
-            row = known.row(terms)
-            kept = np.isin(blocks, np.unique(blocks[list(row)]))
-            told = np.unique(matrix[:, kept].nonzero()[0])
-            objective = np.zeros(known.size)
-            objective[list(row)] = [float(each) for each in row.values()]
-            ends = []
-            for sign in (1.0, -1.0):
-                answer = milp(
-                    sign * objective[kept],
-                    integrality=whole[kept].astype(int),
-                    bounds=Bounds(lower[kept], np.inf),
-                    constraints=LinearConstraint(matrix[told][:, kept], low[told], high[told]),
-                )
-                unbounded = answer.status == 3 or (answer.status == 4 and "nbounded" in answer.message)
-                assert answer.status == 0 or unbounded, f"an unfinished program is no proof: {answer.message}"
-                ends.append(-np.inf if unbounded else answer.fun)
-            found.append(Range(ends[0], -ends[1]))
+            exact = told.get(tuple(terms.items()))
+            found.append(programs.range(known.row(terms)) if exact is None else Range(float(exact), float(exact)))
         return found
+
+
+class _Programs:
+    """The programs of a world, block by block. Amounts are in 1,000 kr. here, so that numbers are of one size."""
+
+    def __init__(self, known: Equations) -> None:
+        """Write down what is told."""
+        columns, statements = known.world.columns, known.world.statements
+        self._size = known.size
+        self._whole = known.of(lambda column: columns[column].counted)
+        self._lower = np.where(known.of(lambda column: columns[column].nonnegative), 0.0, -_GREATEST)
+        self._unit = np.where(self._whole, 1.0, _UNIT)
+        rows = [known.row(statement.terms) for statement in statements]
+        units = [_UNIT if any(not self._whole[place] for place in row) else 1.0 for row in rows]
+        self._low, self._high = (
+            np.array([none if end is None else float(end) / unit for end, unit in zip(ends, units, strict=True)])
+            for none, ends in (
+                (-np.inf, [each.low for each in statements]),
+                (np.inf, [each.high for each in statements]),
+            )
+        )
+        self._matrix = sp.diags(1 / np.array(units)) @ _matrix(rows, known.size) @ sp.diags(self._unit)
+        self._blocks = _blocks(self._matrix, known.size)
+
+    def range(self, row: Row) -> Range:
+        """Return the range of a combination."""
+        kept = np.isin(self._blocks, np.unique(self._blocks[list(row)]))
+        told = np.unique(self._matrix[:, kept].nonzero()[0])
+        objective = np.zeros(self._size)
+        objective[list(row)] = [float(each) for each in row.values()]
+        unit = self._unit[list(row)].max(initial=1.0)
+        ends = []
+        for sign in (1.0, -1.0):
+            for presolve in (True, False):  # presolve at times calls a program infeasible that has a solution
+                answer = milp(
+                    sign * (objective * self._unit / unit)[kept],
+                    integrality=self._whole[kept].astype(int),
+                    bounds=Bounds(self._lower[kept], _GREATEST),
+                    constraints=LinearConstraint(self._matrix[told][:, kept], self._low[told], self._high[told]),
+                    options={"presolve": presolve},
+                )
+                if answer.status == 0:
+                    break
+            assert answer.status == 0, f"an unfinished program is no proof: {answer.message}"
+            ends.append(answer.fun * unit)
+        return Range(ends[0], -ends[1])
 
 
 def _matrix(rows: Sequence[Row], size: int) -> sp.csr_matrix:
@@ -268,16 +296,21 @@ class DifferencingAttacker:
     def __init__(self, worlds: Sequence[World]) -> None:
         """Hold what is told of the data behind each release, oldest first."""
         self._worlds = worlds
-        self._known: dict[tuple[int, tuple[tuple[Term, int], ...]], Range] = {}
+        self._known: dict[tuple[int, Term], Range] = {}
 
     def attack(self, pairs: Mapping[tuple[int, int], Sequence[Secret]]) -> Outcome:
-        """Return the changes that it learns; `pairs` are the protected changes between two releases."""
+        """Return the changes that it learns; `pairs` are the protected changes between two releases, new less old."""
         for number, world in enumerate(self._worlds):
-            asked = {secret.terms for pair, found in pairs.items() if number in pair for secret in found}
+            asked = {
+                secret.terms[0 if number == new else 1][0]
+                for (old, new), found in pairs.items()
+                if number in (old, new)
+                for secret in found
+            }
             terms = sorted(asked, key=str)
-            ranges = BoundsAttacker().ranges(world, [dict(each) for each in terms])
-            self._known.update(((number, each), found) for each, found in zip(terms, ranges, strict=True))
-        outcomes = [self._compared(pair, found) for pair, found in pairs.items()]
+            ranges = BoundsAttacker().ranges(world, [{term: 1} for term in terms])
+            self._known.update(((number, term), found) for term, found in zip(terms, ranges, strict=True))
+        outcomes = [self._compared(old, new, found) for (old, new), found in pairs.items()]
         return Outcome(
             self.name,
             sum(each.attacked for each in outcomes),
@@ -285,8 +318,10 @@ class DifferencingAttacker:
             [secret for each in outcomes for secret in each.within],
         )
 
-    def _compared(self, pair: tuple[int, int], changes: Sequence[Secret]) -> Outcome:
-        old, new = ([self._known[number, change.terms] for change in changes] for number in pair)
-        both = zip(old, new, strict=True)
-        ranges = [Range(after.low - before.high, after.high - before.low) for before, after in both]
+    def _compared(self, old: int, new: int, changes: Sequence[Secret]) -> Outcome:
+        ranges = []
+        for change in changes:
+            (now, _), (then, _) = change.terms
+            after, before = self._known[new, now], self._known[old, then]
+            ranges.append(Range(after.low - before.high, after.high - before.low))
         return judged(self.name, changes, ranges)

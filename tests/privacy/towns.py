@@ -14,12 +14,15 @@ from typing import Any
 
 import polars as pl
 
+from linker.disclosure import gate
 from linker.disclosure import policy as policies
 from linker.disclosure.facts import MEMBERS, FactFrame
 from linker.disclosure.needs import ProtectionPolicy
 from linker.disclosure.policy import Policy
 from linker.disclosure.release import (
     CellStatus,
+    PastRelease,
+    Release,
     ReleasedAxis,
     ReleasedCell,
     ReleasedMeasure,
@@ -170,8 +173,9 @@ def facts_of(
     members: pl.DataFrame,
     *,
     flow: bool = False,
+    refunds: bool = True,
 ) -> FactFrame:
-    """Return facts; a row is contributor, axes, month if it is a flow, columns. Amounts that flow can be negative."""
+    """Return facts; a row is contributor, axes, month if it is a flow, columns. `refunds`: a flow can be negative."""
     schema = {
         "contributor": pl.Int64(),
         **dict.fromkeys(axes, pl.String()),
@@ -179,7 +183,7 @@ def facts_of(
         **dict.fromkeys(columns, pl.Int64()),
     }
     counted = frozenset(column for column in columns if not column.endswith("_ore"))
-    nonnegative = frozenset() if flow else frozenset(columns)
+    nonnegative = frozenset() if flow and refunds else frozenset(columns)
     return FactFrame(name, frame(rows, schema), tuple(axes), tuple(columns), counted, nonnegative, flow, members)
 
 
@@ -268,7 +272,7 @@ def shown(run: Run, hides: Hides) -> list[ReleasedTable]:
                 if below == 0 or hides(registered, cell, measure):
                     cells.append(ReleasedCell(cell, measure.name, CellStatus.SUPPRESSED, None))
                 else:
-                    value = above if below is None else _ratio(above, below, measure.unit)
+                    value = above if below is None else ratio(above, below, measure.unit)
                     cells.append(ReleasedCell(cell, measure.name, CellStatus.PUBLISHED, value))
         found.append(_released(registered, period, cells))
     return found
@@ -282,11 +286,30 @@ def _released(registered: RegisteredTable, period: str, cells: Sequence[Released
     return ReleasedTable("careless", *words, period, day, tuple(axes), tuple(measures), tuple(cells), "").sealed()
 
 
-def _ratio(above: int, below: int, unit: Unit) -> int | float:
+def ratio(above: int, below: int, unit: Unit) -> int | float:
+    """Return a mean or share as it is shown: rounded, halves of an øre away from zero."""
     if unit is not Unit.MEAN_ORE:
         return round(above / below, 4)
     rounded = (2 * abs(above) + below) // (2 * below)
     return rounded if above >= 0 else -rounded
+
+
+def protect(
+    found: Sequence[FactFrame],
+    tables: Sequence[RegisteredTable],
+    policy: Policy = POLICY,
+    history: Sequence[Release] = (),
+    *,
+    through: int = 12,
+) -> Release:
+    """Return what the gate lets through: the real one, with the releases before this one."""
+    past = [
+        PastRelease(each.release_id, each.reference_date, each.tables, each.basis) for each in history if each.tables
+    ]
+    due, day = registry.due(tables, through), date(2015, 1, 1)
+    return gate.protect(
+        due, found, policy, past, year=2014, through_month=through, reference_date=day, progress=lambda *_: None
+    )
 
 
 def with_policy(policy: Policy, **changes: Any) -> Policy:
