@@ -172,6 +172,25 @@ def test_amounts_decide_which_records_the_expected_error_allows() -> None:
     assert assign(both, scored, Thresholds(expected_error=0.03), heavy)["status"].to_list() == [LINKED, LINKED, REVIEW]
 
 
+def test_close_runner_up_goes_to_review() -> None:
+    _, records, persons = small_town()
+    both = encoded(PLAN, records.head(1), persons)
+    scored = pl.DataFrame(
+        {"left": [0, 0], "right": [0, 1], "weight": [30.0, 28.0], "probability": [0.95, 0.04]},
+        schema_overrides={"left": pl.UInt32, "right": pl.UInt32},
+    )
+    generous = Thresholds(expected_error=0.5)
+    assert assign(both, scored, generous)["status"].item() == REVIEW
+    assert assign(both, scored, Thresholds(expected_error=0.5, margin=1.0))["status"].item() == LINKED
+
+
+def test_token_of_more_persons_than_the_cap_blocks_nobody() -> None:
+    _, records, persons = small_town()
+    found = blocks(encoded(PLAN, records, persons), Caps(persons=1))
+    assert len(found.counts) > 0
+    assert set(found.counts) == {1}
+
+
 BAD: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], Problem]] = {
     "a missing field": (lambda frame: frame.drop("street"), Problem.COLUMNS),
     "a field as text": (lambda frame: frame.with_columns(pl.lit("x").alias("street")), Problem.COLUMNS),
