@@ -9,9 +9,9 @@
 3. Cells are compared when they are the same region; to-date cells also with to-date cells through earlier months.
    A stock, such as the families of a reference date, is compared with all earlier releases; a flow with those of its
    year, for months that were over then; a region by an axis of the period within its year.
-4. Of a cell that was shown the earlier value is known; of one that was not, as little as was proven then. One that no
-   record speaks of counts as shown. The change needs nothing now if the earlier value is as uncertain as it must be.
-
+4. Of a cell that was shown the earlier value is known; of one that was not, as little as was proven then. The same
+   region counts as shown if no record speaks of it. The change needs nothing now if the earlier value is as uncertain
+   as it must be.
 5. Where nothing changed since an earlier release, what was shown stays shown and what was hidden stays hidden: who
    supposes that nothing changed, and is right, learns nothing from two patterns. This is asked for where it can be had,
    not promised.
@@ -66,7 +66,8 @@ class Difference:
     def compares(self, place: Place) -> bool:
         """Say whether a cell of now is compared."""
         column, region, months = place
-        return column in self.columns and months == self.months and {name for name, _ in region} <= self.axes
+        same = months == self.before or (column, region, self.before) in self.known
+        return column in self.columns and months == self.months and same and {name for name, _ in region} <= self.axes
 
 
 def differences(
