@@ -44,8 +44,8 @@ def moved(before: FactFrame, after: FactFrame, column: str) -> dict[Codes, list[
     """Return leaf → what each family changed there, without nothing; and the same for every total."""
     added: dict[int, dict[Codes, int]] = defaultdict(lambda: defaultdict(int))
     for facts, ids, sign in zip((before, after), identities(before, after), (-1, 1), strict=True):
-        for contributor, *leaf, amount in facts.frame.select("contributor", *facts.axes, column).iter_rows():
-            added[ids[contributor]][tuple(leaf)] += sign * amount
+        for contributor, *place, amount in facts.frame.select("contributor", *facts.axes, column).iter_rows():
+            added[ids[contributor]][tuple(place)] += sign * amount
     found: dict[Codes, list[int]] = defaultdict(list)
     for leaves in added.values():
         cells: dict[Codes, int] = defaultdict(int)
@@ -117,8 +117,12 @@ class StackedAttacker:
             for cell in table.cells
             if cell.status is CellStatus.PUBLISHED and cell.value is not None
         ]
-        self._rows = np.array([row for row, _ in known])
+        self._rows = sp.csr_matrix(np.array([row for row, _ in known]))
         self._values = np.array([value for _, value in known], float)
+        count = len(known)
+        links = sp.bmat([[None, self._rows], [self._rows.T, None]])
+        _, labels = connected_components(links, directed=False)
+        self._row_parts, self._parts = labels[:count], labels[count:]
 
     def _keep(self, facts: Sequence[FactFrame], month: int, column: str) -> None:
         """Let leaves in which nothing happened be what they were in the month before."""
@@ -139,31 +143,31 @@ class StackedAttacker:
         """Return the changes that follow from what is known by arithmetic alone."""
         wanted = list(changes)
         found = np.ones(len(wanted), bool)
-        targets = np.array([self.row(each.after, each.cell) - self.row(each.before, each.cell) for each in wanted])
-        for unknowns, open_ in self._parts() if wanted else ():
-            found &= np.abs(targets[:, unknowns] @ open_).max(axis=1, initial=0) < _EXACT
+        targets = sp.csc_matrix(np.array([self._goal(each) for each in wanted]).reshape(len(wanted), self._size))
+        for part in np.unique(self._parts):
+            mine = np.flatnonzero(self._parts == part)
+            rows = self._rows[np.flatnonzero(self._row_parts == part)][:, mine].toarray()
+            open_ = scipy.linalg.null_space(rows, rcond=1e-10) if len(rows) else np.eye(len(mine))
+            found &= np.abs(targets[:, mine] @ open_).max(axis=1, initial=0) < _EXACT
         return [each for each, known in zip(wanted, found, strict=True) if known]
 
-    def _parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Return unknowns that no row links with others, and what the rows leave open of them."""
-        count, size = len(self._rows), self._size
-        rows, unknowns = np.nonzero(self._rows)
-        links = sp.coo_matrix((np.ones(len(rows)), (rows, count + unknowns)), (count + size, count + size))
-        _, labels = connected_components(links, directed=False)
-        for label in np.unique(labels[count:]):
-            mine = np.flatnonzero(labels[count:] == label)
-            part = self._rows[np.flatnonzero(labels[:count] == label)][:, mine]
-            yield mine, scipy.linalg.null_space(part, rcond=1e-10) if len(part) else np.eye(len(mine))
-
     def range(self, change: Change) -> tuple[float, float]:
-        """Return the lowest and highest change that the attacker cannot exclude, by two linear programs."""
-        goal = self.row(change.after, change.cell) - self.row(change.before, change.cell)
+        """Return the lowest and highest change that the attacker cannot exclude, by two linear programs.
+
+        Months that nothing links with those of the change are left out: they say nothing of it.
+        """
+        goal = self._goal(change)
+        parts = np.unique(self._parts[np.flatnonzero(goal)])
+        mine, rows = np.flatnonzero(np.isin(self._parts, parts)), np.flatnonzero(np.isin(self._row_parts, parts))
+        told = {"A_eq": self._rows[rows][:, mine], "b_eq": self._values[rows]} if len(rows) else {}
         ends = []
         for sign in (1.0, -1.0):
-            answer = linprog(
-                sign * goal, A_eq=self._rows, b_eq=self._values, bounds=(0.0 if self.counted else None, None)
-            )
+            answer = linprog(sign * goal[mine], bounds=(0.0 if self.counted else None, None), **told)
             if answer.status not in {0, 3}:
                 raise AssertionError("an unfinished program is no proof")
             ends.append(sign * answer.fun if answer.status == 0 else -sign * np.inf)
         return ends[0], ends[1]
+
+    def _goal(self, change: Change) -> np.ndarray:
+        goal: np.ndarray = self.row(change.after, change.cell) - self.row(change.before, change.cell)
+        return goal
