@@ -1,9 +1,13 @@
-"""The demo's figures beside the published ones and the synthetic municipality's truth."""
+"""The demo's figures beside the published ones and the synthetic municipality's truth.
+
+All but those of the released cross-tab are exact figures from behind the gate, which no consumer gets.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.exact import Exact, family_of
-from examples.stack import Stack
+from examples.stack import CONSUMER, Stack
+from kinlink.client_config import ClientConfig
+from kinlink.statistics_client import StatisticsClient
 
 PUBLISHED = json.loads((Path(__file__).parent / "municipality/published.json").read_text("utf-8"))["published"]
 DEPARTMENTS = ("3", "4", "5")
+THRESHOLD = 5  # of the shipped disclosure policy
+OTHERS_HIDDEN = 10  # at most, beside the cells below the threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,7 @@ def compare(frames: Exact, stack: Stack, municipality: Path) -> list[Line]:
     return [
         *_characteristics(families, expected),
         *_services(frames, expected),
+        *_released_services(frames, stack),
         *_spending(frames, families, expected),
         *_identity(frames, stack, municipality),
     ]
@@ -80,11 +89,8 @@ def _characteristics(families: pl.DataFrame, expected: dict[str, dict[str, int]]
 
 def _services(frames: Exact, expected: dict[str, dict[str, list[int]]]) -> list[Line]:
     columns = PUBLISHED["services_by_departments"]["columns"]
-    counted = (
-        frames.services.join(frames.target, on="family_id", how="semi")
-        .group_by("family_id")
-        .agg(n=pl.struct("department", "service").n_unique(), d=pl.col("department").n_unique())
-        .with_columns(n=pl.when(pl.col("n") > 20).then(pl.lit(">20")).otherwise(pl.col("n").cast(pl.String)))
+    counted = _counted(frames).with_columns(
+        n=pl.when(pl.col("n") > 20).then(pl.lit(">20")).otherwise(pl.col("n").cast(pl.String))
     )
     cells = {(d, n): count for d, n, count in counted.group_by("d", "n").len().iter_rows()}
     published = PUBLISHED["services_by_departments"]
@@ -103,6 +109,38 @@ def _services(frames: Exact, expected: dict[str, dict[str, list[int]]]) -> list[
         Line("services × departments: cells equal", f"{equal}", f"{n_cells}", f"{n_cells}", equal == n_cells),
         _equal("services × departments: margins equal", margins, len(columns) + 3, str(len(columns) + 3)),
         _equal("services × departments: families outside", outside, 0, "0"),
+    ]
+
+
+def _counted(frames: Exact) -> pl.DataFrame:
+    """Return family_id, n, d: how many services and departments each target family uses."""
+    services = frames.services.join(frames.target, on="family_id", how="semi")
+    return services.group_by("family_id").agg(
+        n=pl.struct("department", "service").n_unique(), d=pl.col("department").n_unique()
+    )
+
+
+def _released_services(frames: Exact, stack: Stack) -> list[Line]:
+    """Compare the cross-tab as a consumer reads it: what is shown is true, what is small is hidden, and little else."""
+    with ClientConfig.load(stack.client(CONSUMER)).linker_channel() as channel:
+        table = StatisticsClient(channel).get_table("services_by_departments")
+    truth: Counter[tuple[str, ...]] = Counter()
+    for n, d in _counted(frames).select(pl.col("n").clip(5, 21), pl.col("d").clip(3, 5)).iter_rows():
+        services, departments = {5: "≤5", 21: "≥21"}.get(n, str(n)), {3: "≤3", 5: "≥5"}.get(d, str(d))
+        truth.update((s, t) for s in (services, "all") for t in (departments, "all"))
+    shown = {cell.categories: cell.value for cell in table.cells if cell.status == "published"}
+    hidden = {cell.categories for cell in table.cells if cell.status == "suppressed"}
+    totals = [("all", departments) for departments in ("≤3", "4", "≥5", "all")]
+    small = {cell for cell, count in truth.items() if 0 < count < THRESHOLD}
+    wrong = sum(truth[cell] != value for cell, value in shown.items())
+    kept = sum(shown.get(cell) == truth[cell] for cell in totals)
+    others = len(hidden - small)
+    label = "released cross-tab:"
+    return [
+        Line(f"{label} shown cells that are wrong", str(wrong), "", "0", wrong == 0 and len(shown) > len(hidden)),
+        _equal(f"{label} row totals and 612 shown", kept, len(totals)),
+        _equal(f"{label} cells of few families, hidden", len(small & hidden), len(small)),
+        Line(f"{label} others hidden for their sake", str(others), "", f"≤ {OTHERS_HIDDEN}", others <= OTHERS_HIDDEN),
     ]
 
 

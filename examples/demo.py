@@ -2,7 +2,8 @@
 
 Makes the synthetic municipality, starts both services as processes over mTLS,
 delivers every extract with `kinlink deliver`, links, prints the released tables, writes
-them to demo-out/, and compares what lies behind them with the truth.
+them to demo-out/, and compares what lies behind them with the truth. Then the year is
+corrected and released again, and one consumer reads the family table.
 """
 
 from __future__ import annotations
@@ -13,23 +14,29 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
+import polars as pl
 from rich.console import Console
+from rich.markup import escape
 
 from examples.comparison import as_text, compare, failed
+from examples.corrections import PRICES_UP_PERCENT, ROWS_CORRECTED, corrected
 from examples.deliveries import DELIVERIES, Delivery
 from examples.exact import exact
 from examples.last_act import last_act
-from examples.stack import Stack
+from examples.stack import CONSUMER, FAMILY_CONSUMER, Stack
 
 REFERENCE_DATE = date(2015, 1, 1)
 YEAR = 2014
 ROOT = Path(__file__).resolve().parent.parent
-FORMATS = {"text": "txt", "csv": "csv", "json": "json", "arrow": "arrow", "parquet": "parquet"}
-CONSUMER, OPERATOR = "consumer/velfaerdsanalyse", "operator/drift"
+FORMATS = {"text": "txt", "csv": "csv", "json": "json", "arrow": "arrow", "parquet": "parquet", "xlsx": "xlsx"}
+OPERATOR = "operator/drift"
+PATTERN_OF, CORRECTED_TABLE = "services_by_departments", "spending_to_date"
+SHOWN_OF_FAMILIES = ("children", "youngest_child", "departments", "spending", "spending_SOF", "spending_BUF")
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
 
@@ -64,9 +71,15 @@ def main() -> None:
         _kinlink(stack, OPERATOR, *link)
         _heading("5. Released tables, as a consumer reads them")
         tables = _tables(stack, options.out)
+        _say(f"Why there are holes in the cross-tab: kinlink release show {PATTERN_OF}\n")
+        _kinlink(stack, CONSUMER, "release", "show", PATTERN_OF)
         _heading("6. Behind the tables: exact figures beside the published ones and the truth")
         holds = _compare(stack, municipality, options.out)
-        _heading("7. The linkage key is replaced: three people sign, the tables stay, the log proves it")
+        _heading("7. A month later: corrections, and the same year's tables again")
+        holds &= _released_again(stack, municipality / "extracts", work, link)
+        _heading("8. A row a family, for the one consumer to whom the controller granted it")
+        _families(stack, options.out)
+        _heading("9. The linkage key is replaced: three people sign, the tables stay, the log proves it")
         holds &= last_act(stack, tables, link, work / "kept", options.out, _say)
     _say(f"\nTables are in {_shown(options.out)}. {time.monotonic() - started:.0f} seconds.")
     _say("`make services` starts the services again, with these data, to try commands against.")
@@ -117,6 +130,31 @@ def _compare(stack: Stack, municipality: Path, out: Path) -> bool:
         encoding="utf-8",
     )
     return not failed(lines)
+
+
+def _released_again(stack: Stack, extracts: Path, work: Path, link: Sequence[str]) -> bool:
+    """Correct two sources, run again, and read a table whose smallest changes are withheld."""
+    _say(f"sundhed: every price {PRICES_UP_PERCENT} % up. kultur: {ROWS_CORRECTED} rows doubled.")
+    for delivery in corrected(extracts, work / "corrected"):
+        _deliver(stack, delivery, work / "corrected", work / "rejects")
+    said = stack.run(OPERATOR, *link).stdout
+    again = said.count("released as registered")
+    _say(f"Released again: {again} tables; those that say the same stand. A number marked r1 is of revision 1: how it")
+    _say("changed would tell about few families, so the old one stays.\n")
+    _kinlink(stack, CONSUMER, "table", "get", CORRECTED_TABLE)
+    cells = json.loads(stack.run(CONSUMER, "table", "get", CORRECTED_TABLE, "--format", "json").stdout)["cells"]
+    return {"published", "carried"} <= {cell["status"] for cell in cells}
+
+
+def _families(stack: Stack, out: Path) -> None:
+    file = out / "families.parquet"
+    _say(stack.run(FAMILY_CONSUMER, "table", "families", "--out", file).stderr.strip())
+    rows = pl.read_parquet(file)
+    with pl.Config(tbl_rows=5, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, tbl_width_chars=100):
+        _say(escape(str(rows.select(SHOWN_OF_FAMILIES).head(5))))
+    listed = json.loads(stack.run(FAMILY_CONSUMER, "table", "list", "--json").stdout)
+    names = ", ".join(table["table_id"] for table in listed if table["periods"])
+    _say(f"It gets no other tables than those made of the same rows: {names}")
 
 
 def _kinlink(stack: Stack, party: str, *arguments: str) -> None:

@@ -9,7 +9,7 @@ key-encryption key, SQLite and local Delta tables.
       approvals/        the keys with which people sign changes
       anchors/          checkpoints of both logs, and generations of the keys
       pseudonymizer/    settings, policy, keys, state
-      linker/           settings, disclosure policy with its signatures, state, tables
+      linker/           settings, access table, disclosure policy with its signatures, state, tables
       clients/<role>-<name>/kinlink.toml
 
 `make services` starts the services of the demo again from here.
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,11 +61,15 @@ PURPOSE = "familie"
 PEOPLE = ("custodian/noegle-1", "custodian/noegle-2", "reviewer/revision")
 # Who signs the disclosure policy.
 POLICY_SIGNER = "reviewer/revision"
+# Who reads tables; who has the controller's grant to the family table, and gets no ordinary tables.
+CONSUMER, FAMILY_CONSUMER = "consumer/velfaerdsanalyse", "consumer/familietabel"
+GRANTED_YEARS = ("2014",)
 SHIPPED_POLICY = Path(linker.__file__).parent / "disclosure.toml"
 PARTIES = (
     *(f"source/{name}" for name in SOURCES),
     f"linker/{PURPOSE}",
-    "consumer/velfaerdsanalyse",
+    CONSUMER,
+    FAMILY_CONSUMER,
     "operator/drift",
     "dpo/dpo",
     *PEOPLE,
@@ -123,6 +128,7 @@ class Stack:
         for service in SERVICES:
             (self.folder / service).mkdir(parents=True, exist_ok=True)
         self._sign_policy()
+        self._grant_family_table()
         rules = policy(SOURCES, REGISTER, PURPOSE, plain_door=self.plain_door, budget_per_day=self.budget_per_day)
         self._write(self.folder / "pseudonymizer/policy.toml", rules)
         self._write(self.folder / "pseudonymizer/settings.toml", self._pseudonymizer("127.0.0.1:0"))
@@ -227,6 +233,14 @@ class Stack:
             beside = path.with_name(path.name + policy_signatures.SUFFIX)
             beside.write_text(policy_signatures.file_of(signatures), encoding="utf-8")
 
+    def _grant_family_table(self) -> None:
+        """Write the shipped access table, with a grant to the family table."""
+        access = tomllib.loads((Path(linker.__file__).parent / "access.toml").read_text(encoding="utf-8"))
+        for rule in access["allow"]:
+            if rule.get("name") == FAMILY_CONSUMER.partition("/")[2]:
+                rule["limits"] = {"family_table": list(GRANTED_YEARS)}
+        self._write(self.folder / "linker/access.toml", access)
+
     def _policy_signer(self) -> dict[str, str]:
         key = public_bytes(read_key(self.approval_key(POLICY_SIGNER), lambda: ""))
         return {"name": POLICY_SIGNER, "public_key": b64encode(key).decode()}
@@ -261,6 +275,7 @@ class Stack:
             "pseudonymizer": self.processes["pseudonymizer"].address,
             "client_certificate": f"../certs/linker-{PURPOSE}.pem",
             "client_key": f"../certs/linker-{PURPOSE}.key",
+            "access": "access.toml",
             "disclosure": "disclosure.toml",
             "disclosure_signers": [self._policy_signer()],
             **self._server("linker", listen),
