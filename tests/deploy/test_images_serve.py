@@ -21,17 +21,32 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from kinlink import policy_signatures
+from kinlink.approval_keys import new_key, public_bytes
 from kinlink.dev_certificates import make_certificates
 from tests.deploy.conftest import ROOT, Render
 from tests.deploy.test_configuration import files, genesis_file
 from tests.deploy.test_images import lay_out
+
+
+def signed_policy() -> dict[str, str]:
+    """Return the linker's values with the shipped disclosure policy as a reviewer signed it."""
+    content, key, name = (ROOT / "services/linker/disclosure.toml").read_bytes(), new_key(), "reviewer/revision"
+    signatures = policy_signatures.file_of({name: policy_signatures.sign(key, name, content)})
+    public_key = b64encode(public_bytes(key)).decode()
+    return {
+        "disclosureSigners": json.dumps([{"name": name, "publicKey": public_key}]),
+        "files.disclosure": json.dumps(content.decode()),
+        "files.disclosureSignatures": json.dumps(signatures),
+    }
+
 
 VALUES = {
     "pseudonymizer": {
         "policy": json.dumps((ROOT / "services/pseudonymizer/policy.example.toml").read_text("utf-8")),
         "genesis": json.dumps(genesis_file()),
     },
-    "linker": {},
+    "linker": signed_policy(),
 }
 
 
