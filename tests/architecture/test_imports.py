@@ -18,6 +18,7 @@ DISTRIBUTIONS = {
     "kinlink": {"cryptography", "google", "grpc", "grpc_health", "grpc_status", "pysodium"},
     "kinlink.delivery": {"charset_normalizer", "grpc", "numpy", "polars", "pyarrow"},
     "kinlink.cli": {"cryptography", "grpc", "polars", "pyarrow", "rich", "typer", "xlsxwriter"},
+    "kinlink.encoding": {"cryptography", "numpy", "polars", "pyarrow"},
     "kinlink.report": {"grpc", "jinja2"},
     "servicekit": PLUMBING | {"alembic", "cryptography", "grpc_reflection", "obstore", "pydantic_settings"},
     "pseudonymizer": PLUMBING | {"alembic", "cryptography"},
@@ -53,7 +54,14 @@ NEVER_REACHED = {
     "kinlink": ("linker", "pseudonymizer", "servicekit"),
     "servicekit": ("kinlink.cpr", "linker", "pandas", "polars", "pseudonymizer"),
     "pseudonymizer": ("kinlink.cli", "kinlink.delivery", "linker", "pandas", "polars"),
-    "linker": ("kinlink.cli", "kinlink.cpr", "kinlink.pseudonymizer_client", "pandas", "pseudonymizer"),
+    "linker": (
+        "kinlink.cli",
+        "kinlink.cpr",
+        "kinlink.encoding.keys",
+        "kinlink.pseudonymizer_client",
+        "pandas",
+        "pseudonymizer",
+    ),
 }
 # Decisions without I/O, clock, randomness, wire types or the environment.
 PURE = (
@@ -68,6 +76,7 @@ PURE = (
     "kinlink.signed_change",
     "kinlink.change_document",
     "kinlink.cpr",
+    "kinlink.encoding",
     "kinlink.genesis",
     "kinlink.policy_signatures",
     "kinlink.report.figures",

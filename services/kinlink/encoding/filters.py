@@ -128,9 +128,21 @@ def _sources(key: bytes, bits: int, taps: int) -> list[NDArray[np.int64]]:
     for tap in range(taps):
         marks = [hashlib.blake2b(bytes([tap]) + bit.to_bytes(4, "big"), key=key).digest() for bit in range(bits)]
         order = np.array(sorted(range(bits), key=marks.__getitem__))
-        while (clashes := np.flatnonzero(np.any([order == earlier for earlier in orders], axis=0))).size:
-            for clash in clashes:
-                other = (clash + 1) % bits
-                order[[clash, other]] = order[[other, clash]]
+        for place in range(bits):
+            _settle(order, place, orders)
         orders.append(order)
     return orders
+
+
+def _settle(order: NDArray[np.int64], place: int, earlier: list[NDArray[np.int64]]) -> None:
+    """Exchange what stands at a place, where an earlier order has the same, with the next that clashes at neither.
+
+    There is one: each earlier order rules out two places at most, and a filter has at least 64.
+    """
+    if all(other[place] != order[place] for other in earlier):
+        return
+    for step in range(1, len(order)):
+        next_ = (place + step) % len(order)
+        if all(other[place] != order[next_] and other[next_] != order[place] for other in earlier):
+            order[[place, next_]] = order[[next_, place]]
+            return
