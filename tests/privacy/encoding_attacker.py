@@ -118,7 +118,8 @@ class ListAttacker:
         expected = np.log(self._country.share * counts.sum() + 0.5)
         observed = np.log(counts + 0.5)
         spread = np.sqrt(0.3**2 + 1 / (counts + 0.5))
-        return -(((observed[:, None] - expected[None, :]) / spread[:, None]) ** 2) / 2
+        unlikely: Floats = ((observed[:, None] - expected[None, :]) / spread[:, None]) ** 2 / 2
+        return -unlikely
 
     def _learnt(self, signs: Floats, encodings: NDArray[np.int64], names: NDArray[np.int64]) -> Floats:
         """Return a log likelihood for each encoding (row) and name (column), as the known pairs teach."""
@@ -128,7 +129,8 @@ class ListAttacker:
         weights = features.T @ np.linalg.solve(gram, targets - mean)
         predicted = np.clip(self._features @ weights + mean, -0.98, 0.98)
         # A bit is +1 with probability (1 + predicted) / 2.
-        return signs @ np.arctanh(predicted).T + 0.5 * np.log(1 - predicted**2).sum(axis=1)
+        likelihood: Floats = signs @ np.arctanh(predicted).T + 0.5 * np.log(1 - predicted**2).sum(axis=1)
+        return likelihood
 
 
 def _one_to_one(scores: Floats) -> tuple[NDArray[np.int64], Floats]:

@@ -38,8 +38,8 @@ class Town:
 
     def encodings(self, schema: LinkageSchema) -> list[bytes]:
         field = schema.field("family_name")
-        keys = (KEY.derive(SCHEMA.id, use, field.key) for use in ("bits", "diffusion"))
-        return [row.tobytes() for row in FilterMaker(field, *keys, schema.taps).encode(self.names)]
+        bits, diffusion = (KEY.derive(SCHEMA.id, use, field.key) for use in ("bits", "diffusion"))
+        return [row.tobytes() for row in FilterMaker(field, bits, diffusion, schema.taps).encode(self.names)]
 
     def shares(self, reading: NDArray[np.int64]) -> tuple[float, float]:
         """Return which share of the distinct names was read, and of the persons."""
