@@ -5,7 +5,7 @@ Written apart from the gate: contributions are added up in plain Python, and unk
 1. The attacker knows what each release publishes. A carried number is older news: it says nothing of its month.
 2. One that supposes stillness also knows of every leaf in which months nothing happened there. That is more
    than anybody could know; the gate does not promise to stand it.
-3. Counts cannot be below 0; amounts can be anything.
+3. Counts cannot be below 0; amounts can be anything, up to a hundred times all that is spent.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from linker.disclosure.release import CellStatus, ReleasedTable
 Codes = tuple[str, ...]
 TOTAL = "all"
 _EXACT = 1e-7
+_FAR = 1e5  # an amount is at most a hundred times what the whole town spends
 
 
 @dataclass(frozen=True)
@@ -159,13 +160,15 @@ class StackedAttacker:
         goal = self._goal(change)
         parts = np.unique(self._parts[np.flatnonzero(goal)])
         mine, rows = np.flatnonzero(np.isin(self._parts, parts)), np.flatnonzero(np.isin(self._row_parts, parts))
-        told = {"A_eq": self._rows[rows][:, mine], "b_eq": self._values[rows]} if len(rows) else {}
+        unit = 1.0 if self.counted else float(np.abs(self._values).max()) / 1000  # programs work on handy numbers
+        told = {"A_eq": self._rows[rows][:, mine], "b_eq": self._values[rows] / unit} if len(rows) else {}
+        bounds = (0.0, None) if self.counted else (-_FAR, _FAR)
         ends = []
         for sign in (1.0, -1.0):
-            answer = linprog(sign * goal[mine], bounds=(0.0 if self.counted else None, None), **told)
+            answer = linprog(sign * goal[mine], bounds=bounds, **told)
             if answer.status not in {0, 3}:
                 raise AssertionError("an unfinished program is no proof")
-            ends.append(sign * answer.fun if answer.status == 0 else -sign * np.inf)
+            ends.append(sign * unit * answer.fun if answer.status == 0 else -sign * np.inf)
         return ends[0], ends[1]
 
     def _goal(self, change: Change) -> np.ndarray:
