@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from examples.comparison import PUBLISHED, as_text, compare, failed
 from examples.exact import exact
+from examples.stack import CONSUMER, FAMILY_CONSUMER
 from tests.acceptance.conftest import Town
 from tools.readme_output import TABLE, filled
 
-CONSUMER = "consumer/velfaerdsanalyse"
-TABLES = ("family_characteristics", "spending_per_family", "services_by_departments", "coverage")
+TABLES = (
+    "family_characteristics",
+    "spending_per_family",
+    "services_by_departments",
+    "spending_to_date",
+    "spending_by_quarter",
+    "coverage",
+)
 
 
 def test_every_figure_holds_behind_the_tables(town: Town) -> None:
@@ -24,7 +34,7 @@ def test_every_figure_holds_behind_the_tables(town: Town) -> None:
     lines = compare(exact(town.stack.folder, date(2015, 1, 1), 2014), town.stack, town.municipality)
 
     assert failed(lines) == []
-    assert len(lines) > 30
+    assert len(lines) > 35
 
 
 def test_readme_shows_what_the_demo_prints(town: Town) -> None:
@@ -56,36 +66,37 @@ def test_the_comparison_can_fail(town: Town) -> None:
     assert "target: families" in labels
     assert "target families formed of the same persons" in labels
     assert "target: general, øre" in labels
+    assert "released cross-tab: row totals and 612 shown" in labels
 
 
-def test_released_cross_tab_has_no_small_cell_and_is_the_published_one_regrouped(town: Town) -> None:
-    """Every cell and margin is the sum of the published cells that its categories cover, and five or none."""
+def test_released_cross_tab_hides_small_cells_and_shows_the_published_ones(town: Town) -> None:
+    """What is shown is the published number; no 1 to 4 is shown; the row totals and 612 are; ten more are hidden."""
     said = town.stack.run(CONSUMER, "table", "get", "services_by_departments", "--format", "csv")
     cells = pl.read_csv(io.StringIO(said.stdout), infer_schema=False)
-    published = PUBLISHED["services_by_departments"]
-    columns = [21 if column == ">20" else int(column) for column in published["columns"]]
+    truth = margins(PUBLISHED["services_by_departments"])
+    small = {cell for cell, count in truth.items() if 0 < count < 5}
+    found = {(row["n_services"], row["n_departments"]): row for row in cells.iter_rows(named=True)}
+    shown = {cell: int(row["value"]) for cell, row in found.items() if row["status"] == "published"}
+    hidden = {cell for cell, row in found.items() if row["status"] == "suppressed"}
 
-    assert set(cells["status"]) == {"published"}
-    assert "all" in set(cells["n_services"]) & set(cells["n_departments"])
-    assert cells.height == cells["n_services"].n_unique() * cells["n_departments"].n_unique() > 6
-    for row in cells.iter_rows(named=True):
-        count = sum(
-            published[departments][place]
-            for departments in ("3", "4", "5")
-            for place, services in enumerate(columns)
-            if covers(row["n_departments"], int(departments)) and covers(row["n_services"], services)
-        )
-        assert int(row["value"]) == count, row
-        assert count == 0 or count >= 5, row
+    assert set(found) == set(truth) == set(shown) | hidden
+    assert shown == {cell: truth[cell] for cell in shown}
+    assert len(small) == 13
+    assert small <= hidden
+    assert len(hidden - small) <= 10
+    assert {found[cell]["value"] for cell in hidden} == {".."}
+    assert {("all", row) for row in ("≤3", "4", "≥5", "all")} <= set(shown)
+    assert truth["all", "all"] == 612
 
 
-def covers(category: str, number: int) -> bool:
-    """Say whether a category of a numeric axis, as it is written, holds the number."""
-    if category == "all":
-        return True
-    if category[0] in "≤≥":
-        return number <= int(category[1:]) if category[0] == "≤" else number >= int(category[1:])
-    return number == int(category)
+def margins(published: Mapping[str, Sequence[Any]]) -> Counter[tuple[str, str]]:
+    """Return the published cross-tab with its totals, by categories as they are released."""
+    truth: Counter[tuple[str, str]] = Counter()
+    for departments, row in (("3", "≤3"), ("4", "4"), ("5", "≥5")):
+        for services, count in zip(published["columns"], published[departments], strict=True):
+            column = {"5": "≤5", ">20": "≥21"}.get(services, services)
+            truth.update({(n, d): count for n in (column, "all") for d in (row, "all")})
+    return truth
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -121,3 +132,21 @@ def test_delivering_again_changes_nothing(town: Town) -> None:
     said = town.stack.run("source/voksen", *again.arguments(town.municipality / "extracts", town.stack.folder))
 
     assert "already accepted" in said.stdout
+
+
+def test_granted_consumer_reads_rows_of_families_and_no_ordinary_table(town: Town, tmp_path: Path) -> None:
+    """A row a family, each equal in what is coarsened to others; the ordinary tables are refused to it."""
+    file = tmp_path / "families.parquet"
+    town.stack.run(FAMILY_CONSUMER, "table", "families", "--out", file)
+    rows = pl.read_parquet(file)
+    listed = town.stack.run(FAMILY_CONSUMER, "table", "list", "--json").stdout
+    refused = town.stack.run(FAMILY_CONSUMER, "table", "get", "services_by_departments", check=False)
+    others = town.stack.run(CONSUMER, "table", "families", "--out", tmp_path / "no.parquet", check=False)
+
+    assert rows.height == exact(town.stack.folder, date(2015, 1, 1), 2014).families.height
+    assert rows["row_id"].is_unique().all()
+    assert rows.group_by(pl.exclude("row_id")).len()["len"].min() >= 5
+    assert {table["table_id"] for table in json.loads(listed)} == {"coded_families", "coded_departments"}
+    assert refused.returncode != 0
+    assert others.returncode != 0
+    assert not (tmp_path / "no.parquet").exists()
