@@ -137,10 +137,10 @@ def _released_services(frames: Exact, stack: Stack) -> list[Line]:
     others = len(hidden - small)
     label = "released cross-tab:"
     return [
-        Line(f"{label} shown cells that are wrong", str(wrong), "", "0", wrong == 0 and len(shown) > len(hidden)),
-        _equal(f"{label} row totals and 612 shown", kept, len(totals)),
-        _equal(f"{label} cells of few families, hidden", len(small & hidden), len(small)),
-        Line(f"{label} others hidden for their sake", str(others), "", f"≤ {OTHERS_HIDDEN}", others <= OTHERS_HIDDEN),
+        Line(f"{label} wrong numbers", str(wrong), "", "0", wrong == 0 and len(shown) > len(hidden)),
+        _equal(f"{label} row totals and 612", kept, len(totals)),
+        _equal(f"{label} few families, hidden", len(small & hidden), len(small)),
+        Line(f"{label} others hidden", str(others), "", f"≤ {OTHERS_HIDDEN}", others <= OTHERS_HIDDEN),
     ]
 
 
