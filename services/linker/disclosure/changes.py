@@ -6,7 +6,7 @@
    amounts changed. An amount's change must be possible further up and down by the largest of p % of the largest
    change, a share of the change, and the minimum; a count's from nothing to the threshold on its side, and by 1 at
    least.
-3. Cells are compared when they are the same region; to-date cells also with to-date cells through earlier months.
+3. Cells are compared when they are the same region; to-date cells also with to-date cells through other months.
    A stock, such as the families of a reference date, is compared with all earlier releases; a flow with those of its
    year, for months that were over then; a region by an axis of the period within its year.
 4. Of a cell that was shown the earlier value is known; of one that was not, as little as was proven then. The same
@@ -100,9 +100,12 @@ def differences(
             continue
         for months in wanted:
             for earlier in {months, to_date if months[0] == 1 else ()}:
-                if earlier and earlier[-1] <= min(past.through_month, months[-1]) and set(earlier) <= set(months):
-                    added = now.filter(pl.col(MONTH).is_in(set(months) - set(earlier)))
-                    rows = pl.concat([delta.filter(pl.col(MONTH).is_in(earlier)), added])
+                nested = set(earlier) <= set(months) or set(months) <= set(earlier)
+                if earlier and earlier[-1] <= past.through_month and nested:
+                    parts = [delta.filter(pl.col(MONTH).is_in(set(months) & set(earlier)))]
+                    parts.append(now.filter(pl.col(MONTH).is_in(set(months) - set(earlier))))
+                    parts.append(before.filter(pl.col(MONTH).is_in(set(earlier) - set(months))))
+                    rows = pl.concat(parts)
                     rows = _summed(rows, [CONTRIBUTOR, *axes], columns)
                     found.append(Difference(frame.name, rows, *common, months, earlier, known))
     return found

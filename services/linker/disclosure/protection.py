@@ -30,7 +30,8 @@ from linker.disclosure.registered_system import (
 )
 from linker.disclosure.suppression import Pattern, Progress, protect
 from linker.disclosure.system import Flags, Integers, LinkedSystem
-from linker.disclosure.views import views
+from linker.disclosure.unions import united
+from linker.disclosure.views import remainders, views
 from linker.tables.registry import RegisteredTable, Unit
 
 
@@ -95,7 +96,7 @@ def protected(
     shown = views(tables, facts, through_month)
     used = {name: policies[name] for name in sorted({view.policy for view in shown})}
     earlier = [view for basis in reversed(past) for view in basis.views if basis.year == year or not view.months]
-    registered = registered_system(shown, earlier, facts, used)
+    registered = registered_system(shown, [*remainders(shown), *earlier], facts, used)
     rules = {name: policy.protection for name, policy in used.items()}
     of_period = frozenset(axis.name for table in tables for axis in table.axes if axis.of_period)
     own = own_needs(registered, rules)
@@ -107,6 +108,7 @@ def protected(
     size = len(registered.system)
     single = strictest([own, *(each.needs for each in demands)], size)
     whole, must = combined(registered, facts, _shares(tables), compared, single, rules)
+    whole, must = united(whole, facts, compared, must, rules)
     system = renumbered(whole.system)
     kept = np.logical_or.reduce([np.zeros(size, bool), *(each.kept for each in demands)])
     staying = restricted(strictest([each.staying for each in demands], size), ~kept)

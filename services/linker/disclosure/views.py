@@ -11,7 +11,7 @@ It does not know facts, nor what is unsafe.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from linker.disclosure.classification import Classification
@@ -36,8 +36,8 @@ class View:
 
     @property
     def name(self) -> str:
-        """Table and column, for messages; and the months of one that only earlier releases show."""
-        earlier = f" of earlier releases, months {self.months}" if not self.shown else ""
+        """Table and column, for messages; and the months of one that no table of this release shows."""
+        earlier = f" of months {self.months}, not shown" if not self.shown else ""
         return f"{self.table_id} ({self.column}{earlier})"
 
     @property
@@ -99,6 +99,17 @@ def views(tables: Sequence[RegisteredTable], facts: Sequence[FactFrame], through
                 )
             )
     return found
+
+
+def remainders(found: Sequence[View]) -> list[View]:
+    """Return what two views tell of the months that only one of them sums: a year to date less its last quarter."""
+    rests = []
+    for longer, shorter in product(found, found):
+        if longer.column == shorter.column and set(shorter.months) < set(longer.months):
+            coarser = min(longer, shorter, key=lambda view: len(view.codes()))
+            rest = tuple(month for month in longer.months if month not in shorter.months)
+            rests.append(replace(coarser, months=rest, shown=False))
+    return rests
 
 
 def numerators(table: RegisteredTable) -> set[str]:
