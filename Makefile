@@ -61,6 +61,7 @@ bench-audit: .venv/ready ## Evaluate with the audit log against without it (grow
 
 bench-releases: .venv/ready ## The same year released twelve times while 1 % of the families change a month.
 	@$(PY) -m bench.releases
+
 bench-release: .venv/ready ## Hide and prove a table of 1,144 cells, and one of 10,000.
 	@$(PY) -m bench.release
 
