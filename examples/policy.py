@@ -13,11 +13,13 @@ def policy(
     purpose: str,
     *,
     plain_door: Collection[str] = (),
+    encoders: Collection[str] = (),
     budget_per_day: Mapping[str, int] | None = None,
 ) -> Table:
     """Return policy.toml: each source in its own domain, the linker from all of them to its own.
 
-    `plain_door`: sources whose plain door is open. `budget_per_day`: by caller, where it is not ample.
+    `plain_door`: sources whose plain door is open. `encoders`: those that encode records without CPR.
+    `budget_per_day`: by caller, where it is not ample.
     """
     linker, linkage = f"linker/{purpose}", f"linkage/{purpose}"
     kinds = {name: ["cpr", "replacement"] for name in sources} | {register: ["cpr", "address"]}
@@ -50,10 +52,16 @@ def policy(
     grants.append(
         {"name": f"{purpose} rekeys", "caller": linker, "operation": "rekey", "domain": linkage, "kinds": linked}
     )
+    grants += [
+        {"name": f"{name} encodes", "caller": f"source/{name}", "operation": "encode", "domain": linkage}
+        | {"kinds": ["encoding"]}
+        for name in encoders
+    ]
+    keyed = [*linked, *(["encoding"] if encoders else [])]
     ample = dict.fromkeys((*(f"source/{name}" for name in sources), linker), 20000000)
     return {
         "suites": ["synthetic"],
-        "domain": [*domains, {"name": linkage, "kinds": linked}],
+        "domain": [*domains, {"name": linkage, "kinds": keyed}],
         "grant": grants,
         "rotation": {"rotate_after_days": 730, "backups_kept_days": 35},
         "budget": [

@@ -101,6 +101,7 @@ class Stack:
     plain_door: Sequence[str] = ()
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     budget_per_day: Mapping[str, int] = field(default_factory=dict)
+    encoders: Sequence[str] = ()
     processes: dict[str, Process] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -129,7 +130,14 @@ class Stack:
             (self.folder / service).mkdir(parents=True, exist_ok=True)
         self._sign_policy()
         self._grant_family_table()
-        rules = policy(SOURCES, REGISTER, PURPOSE, plain_door=self.plain_door, budget_per_day=self.budget_per_day)
+        rules = policy(
+            SOURCES,
+            REGISTER,
+            PURPOSE,
+            plain_door=self.plain_door,
+            encoders=self.encoders,
+            budget_per_day=self.budget_per_day,
+        )
         self._write(self.folder / "pseudonymizer/policy.toml", rules)
         self._write(self.folder / "pseudonymizer/settings.toml", self._pseudonymizer("127.0.0.1:0"))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
-from pseudonymizer.lifecycle import DANISH, TRANSITIONS, USES, KeyState, Permit, Use
+from kinlink.pseudonyms import Kind
+from pseudonymizer.lifecycle import DANISH, TRANSITIONS, USES, KeyState, Permit, Use, uses
 from tools.markdown import NOTE, table
 
 _MEANING = {
@@ -54,13 +55,27 @@ def key_lifecycle() -> Iterator[str]:
         "An empty cell is a refusal, `KEY_VERSION_INACTIVE`, of every replica and process at once: each message "
         "looks at the key store's generation in the transaction that answers it.\n"
     )
-    uses = (
+    rows_of_uses = (
         (f"`{state}`", *(_MARKS.get(USES[use].get(state), "") for use in Use))  # type: ignore[arg-type]
         for state in KeyState
     )
-    yield from table(("state", *(str(use) for use in Use)), uses)
+    yield from table(("state", *(str(use) for use in Use)), rows_of_uses)
     for permit in (Permit.BY_VERSION, Permit.STREAM_BEGUN):
         yield f"- *{_MARKS[permit]}*: {permit}."
+    yield "\n## Encoding keys\n"
+    handed, multiplied = (_listed(uses(kind)) for kind in (Kind.ENCODING, Kind.CPR))
+    yield (
+        f"A key of kind `{Kind.ENCODING}` is a secret of 32 random bytes, not a scalar. It is used to {handed}, what "
+        f"sources encode under being derived from it, and for nothing else; keys of the other kinds are used to "
+        f"{multiplied}, and are never handed out. So a retiring version of an encoding key does nothing any more, and "
+        "nothing is carried over from it: sources encode and deliver anew. Its holders are the sources that the policy "
+        "lets encode; each attests, with `held` 0 and no `to`, that nothing it encoded under the version is used any "
+        "more. When all have, or the signed document accepts the loss, it can be destroyed."
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _two(word: StrEnum) -> str:

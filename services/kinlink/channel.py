@@ -27,6 +27,7 @@ _RETRIED = {
     "kinlink.linker.v1.IntakeService": ("GetDelivery", "ListDeliveries", "WithdrawDelivery"),
     "kinlink.linker.v1.LinkageService": ("StartRun", "GetRun"),
     "kinlink.linker.v1.StatisticsService": ("ListTables", "GetTable"),
+    "kinlink.pseudonymizer.v1.EncodingKeyService": ("GetEncodingKey",),
     "kinlink.pseudonymizer.v1.KeyAdministrationService": (
         "ApplyChange",
         "GetPolicy",

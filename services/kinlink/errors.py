@@ -199,6 +199,7 @@ NEXT: dict[str, str] = {
     "RUN_IN_PROGRESS": "",
     "RUN_UNKNOWN": "Ask without an id for the newest run.",
     "SAMPLE_MISMATCH": "Rekey from the old pseudonyms again, and attest those.",
+    "SCHEMA_ID_MALFORMED": "Give the id that the schema itself says, as LinkageSchema.id does.",
     "SERVICE_STOPPING": "Try again when it runs.",
     "SIGNATURE_INVALID": "Check approval_key in kinlink.toml: it must be the one enrolled for this certificate.",
     "SIGNER_CONFLICT": "See `kinlink approvals people`.",

@@ -1,7 +1,7 @@
 """The words around a pseudonym: its kind, its hash tag, its text form.
 
 1. A kind is what the pseudonym stands for; the tag that an identifier is hashed
-   under is the suite's prefix and the kind.
+   under is the suite's prefix and the kind. Keys of kind `encoding` make no pseudonyms.
 2. Real and synthetic identifiers are hashed under different tags, so that a
    synthetic number can never meet a real one.
 3. In a file a pseudonym is written `kl1.<domain>.<version>.<base64url>`.
@@ -16,11 +16,12 @@ from kinlink.types.v1 import types_pb2 as pb
 
 
 class Kind(StrEnum):
-    """What a pseudonym stands for; the value is the word in the hash tag."""
+    """What a key is for: what its pseudonyms stand for, the value being the word in the hash tag; or encoding."""
 
     CPR = "cpr"
     ADDRESS = "address"
     REPLACEMENT = "replacement"
+    ENCODING = "encoding"
 
     @property
     def wire(self) -> pb.Kind.ValueType:
@@ -64,7 +65,10 @@ _WIRE_KINDS = {
     Kind.CPR: pb.KIND_CPR,
     Kind.ADDRESS: pb.KIND_ADDRESS,
     Kind.REPLACEMENT: pb.KIND_REPLACEMENT,
+    Kind.ENCODING: pb.KIND_ENCODING,
 }
+PSEUDONYM_KINDS = (Kind.CPR, Kind.ADDRESS, Kind.REPLACEMENT)
+"""The kinds of which there are pseudonyms."""
 _WIRE_SUITES = {
     Suite.KINLINK_V1: pb.SUITE_KINLINK_V1,
     Suite.SYNTHETIC: pb.SUITE_KINLINK_SYNTHETIC_V1,

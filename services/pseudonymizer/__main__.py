@@ -9,11 +9,14 @@ from pathlib import Path
 import grpc
 
 from kinlink import ristretto255
+from kinlink.pseudonymizer.v1.encoding_key_service_pb2_grpc import add_EncodingKeyServiceServicer_to_server
 from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import add_KeyAdministrationServiceServicer_to_server
 from kinlink.pseudonymizer.v1.pseudonymisation_service_pb2_grpc import add_PseudonymisationServiceServicer_to_server
-from pseudonymizer import genesis, key_administration_api, policy_log
+from pseudonymizer import encoding_keys, genesis, key_administration_api, policy_log
 from pseudonymizer.doors import SERVICE, Doors
 from pseudonymizer.dual_control import DualControl
+from pseudonymizer.encoding_key_api import EncodingKeyApi
+from pseudonymizer.encoding_keys import EncodingKeys
 from pseudonymizer.grpc_api import PseudonymisationApi
 from pseudonymizer.inventory import KeyInventory
 from pseudonymizer.key_changes import KeyChanges
@@ -89,22 +92,27 @@ def _serve(config: Path) -> None:
         Watch(engine, keys, generations, settings.checkpoint_every_s),
     ):
         api = PseudonymisationApi(Doors(policy, keys, ledger, pool, settings.max_batch_elements))
+        encoding = EncodingKeyApi(EncodingKeys(policy, keys, ledger))
         rotations = Rotations(engine, policy, keys, audit, pool)
         inventory = KeyInventory(engine, policy, keys)
         administration = key_administration_api.KeyAdministrationApi(control, changes, inventory, rotations, policy)
 
         def register(target: grpc.Server) -> None:
             add_PseudonymisationServiceServicer_to_server(api, target)
+            add_EncodingKeyServiceServicer_to_server(encoding, target)
             add_KeyAdministrationServiceServicer_to_server(administration, target)
             log.register(target)
 
         server.run(
             settings,
             register,
-            (SERVICE, key_administration_api.SERVICE, *AUDIT_SERVICES),
+            (SERVICE, encoding_keys.SERVICE, key_administration_api.SERVICE, *AUDIT_SERVICES),
             AccessTable.load(Path(__file__).with_name("access.toml")),
             audit,
-            audited_per_message=(*server.rpcs_of((SERVICE,)), *key_administration_api.AUDITED_BY_ITSELF),
+            audited_per_message=(
+                *server.rpcs_of((SERVICE, encoding_keys.SERVICE)),
+                *key_administration_api.AUDITED_BY_ITSELF,
+            ),
             failing=lambda: keys.refused,
         )
     observed.flush()

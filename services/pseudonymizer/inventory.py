@@ -1,22 +1,24 @@
 """Which keys there are: what ListKeys shows, and to whom.
 
-1. A source sees the keys of its own domain; a linker those of the domains that the policy grants it; everybody
-   else whom the access table lets ask sees all.
+1. A source sees the keys of its own domain, and the encoding keys that it is granted; a linker those of the domains
+   that the policy grants it; everybody else whom the access table lets ask sees all.
 2. What is shown is proven: it is what the store's seal was checked over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
+from kinlink.pseudonyms import Kind
 from pseudonymizer.keystore import wrappings
 from pseudonymizer.keystore.manifest import KeyVersionRow
 from pseudonymizer.keystore.store import KeyStore
 from pseudonymizer.lifecycle import KeyState
-from pseudonymizer.policy import Policy
+from pseudonymizer.policy import Operation, Policy
 from servicekit.database import read
 from servicekit.identity import Caller, Role
 
@@ -56,18 +58,21 @@ class KeyInventory:
             UnavailableError: KEY_STORE_UNUSABLE.
         """
         versions, keyset = self._store.current()
-        known = self._domains(caller)
-        shown = [v for v in versions if domain in ("", v.name.domain) and (known is None or v.name.domain in known)]
+        is_known = self._known_to(caller)
+        shown = [v for v in versions if domain in ("", v.name.domain) and is_known(v)]
         with read(self._engine) as connection:
             wrapped = wrappings.every(connection)
         return Inventory(tuple(self._listed(version, wrapped) for version in shown), keyset.generation)
 
-    def _domains(self, caller: Caller) -> set[str] | None:
+    def _known_to(self, caller: Caller) -> Callable[[KeyVersionRow], bool]:
         if caller.role not in (Role.SOURCE, Role.LINKER):
-            return None
+            return lambda _: True
         name = f"{caller.role}/{caller.name}"
-        routes = (route for grant in self._policy.grants for route in grant.routes() if route.caller == name)
-        return {domain for route in routes for domain in (route.source, route.target)}
+        grants = [grant for grant in self._policy.grants if grant.caller == name]
+        encoding = {(grant.domain, Kind.ENCODING) for grant in grants if grant.operation is Operation.ENCODE}
+        routes = (r for grant in grants if grant.operation is not Operation.ENCODE for r in grant.routes())
+        domains = {domain for route in routes for domain in (route.source, route.target)}
+        return lambda version: version.name.domain in domains or version.line in encoding
 
     def _listed(self, version: KeyVersionRow, wrapped: list[wrappings.WrappingVersion]) -> ListedKey:
         rotation, until, before = self._policy.rotation, None, None

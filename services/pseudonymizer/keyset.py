@@ -11,11 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from kinlink.pseudonyms import Kind
-from pseudonymizer.lifecycle import USABLE, USES, KeyState, Permit, Use
+from pseudonymizer.lifecycle import USES, KeyState, Permit, Use, usable, uses
 from servicekit.errors import InvalidError, PreconditionError
+
+_ADVICE: Final = {
+    Use.REKEY_FROM: "only a retiring one is rekeyed",
+    Use.HAND_OUT: "ask for the active one, version 0, and encode anew under it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,10 @@ class KeyName:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Key:
-    """A key version. `scalar` is 32 bytes, secret; `leaked` says that it was ever marked compromised."""
+    """A key version. `scalar` is 32 bytes, secret (of kind encoding: no scalar, but a secret all the same).
+
+    `leaked` says that it was ever marked compromised.
+    """
 
     name: KeyName
     state: KeyState
@@ -54,7 +62,7 @@ class Keyset:
         self._keys: dict[KeyName, Key] = {}
         for key in keys:
             self._states[key.name] = key.state
-            if key.state in USABLE:
+            if key.state in usable(key.name.kind):
                 self._keys[key.name] = key
         self._primaries = {(n.domain, n.kind): k for n, k in self._keys.items() if k.state is KeyState.ACTIVE}
 
@@ -79,6 +87,10 @@ class Keyset:
         """Return the keys to rekey from and to, of one line. Raises as `for_conversion`."""
         return self._from(source, Use.REKEY_FROM), self._find(target, Use.REKEY_TO)
 
+    def for_handing_out(self, wanted: KeyName) -> Key:
+        """Return the encoding key to derive a source's secret from. Raises as `for_evaluation`, and KIND_MISMATCH."""
+        return self._find(wanted, Use.HAND_OUT)
+
     def usable(self, name: KeyName) -> Key | None:
         """Return a key that some operation may use; None when it is not there or not usable."""
         return self._keys.get(name)
@@ -89,6 +101,8 @@ class Keyset:
         return self._find(wanted, use)
 
     def _find(self, wanted: KeyName, use: Use, begun: Collection[KeyName] = ()) -> Key:
+        if use not in uses(wanted.kind):
+            raise InvalidError(f"a key of kind {wanted.kind} is not for this: to {use}", "KIND_MISMATCH")
         if not wanted.version:
             primary = self._primaries.get((wanted.domain, wanted.kind))
             if primary is None:
@@ -100,7 +114,7 @@ class Keyset:
         permit = USES[use].get(state)
         may_end = wanted in begun and wanted not in self._leaked
         if permit is None or (permit is Permit.STREAM_BEGUN and not may_end):
-            advice = "only a retiring one is rekeyed" if use is Use.REKEY_FROM else "use the primary version"
+            advice = _ADVICE.get(use, "use the primary version")
             message = f"this key version is {state}; {advice}"
             raise PreconditionError(message, "KEY_VERSION_INACTIVE", metadata={"state": state})
         return self._keys[wanted]

@@ -4,6 +4,8 @@
 2. A line (domain, kind) has at most one active version, its primary. Activating the next retires it in
    the same transaction. Versions count from 1 and are never used twice; nothing leaves `destroyed`.
 3. `USES` says what each state allows; what stands in no row is refused.
+4. A key of kind `encoding` is handed out, and used for nothing else; all others never are (`uses`). So a version
+   that retires can do nothing any more: what was encoded under it is encoded anew.
 
 docs/reference/key-lifecycle.md is made from these tables. It does not know keys, grants, people or time.
 """
@@ -16,6 +18,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from kinlink.pseudonyms import Kind
 from servicekit.errors import PreconditionError
 
 
@@ -90,7 +93,8 @@ TRANSITIONS: Final = (
         (_S.COMPROMISED,),
         _S.RETIRING,
         _D.APPROVED,
-        "it was active once, and the line has a primary, so that holders can rekey away from it",
+        "it was active once, it is not of kind encoding, and the line has a primary, so that holders can rekey away "
+        "from it",
     ),
     Rule(
         _T.DESTROY,
@@ -111,6 +115,7 @@ class Use(StrEnum):
     CONVERT_TO = "convert to"
     REKEY_FROM = "rekey from"
     REKEY_TO = "rekey to"
+    HAND_OUT = "hand out"
 
 
 class Permit(StrEnum):
@@ -131,10 +136,9 @@ USES: Final[Mapping[Use, Mapping[KeyState, Permit]]] = MappingProxyType(
         Use.CONVERT_TO: {_S.ACTIVE: Permit.ALWAYS, _S.RETIRING: Permit.BY_VERSION},
         Use.REKEY_FROM: {_S.RETIRING: Permit.ALWAYS},
         Use.REKEY_TO: {_S.ACTIVE: Permit.ALWAYS},
+        Use.HAND_OUT: {_S.ACTIVE: Permit.ALWAYS},
     }
 )
-USABLE: Final = frozenset(state for states in USES.values() for state in states)
-"""The states in which a key is held in memory."""
 
 DANISH: Final[Mapping[StrEnum, str]] = MappingProxyType(
     {
@@ -159,6 +163,16 @@ DANISH: Final[Mapping[StrEnum, str]] = MappingProxyType(
     }
 )
 """The words of a Danish page."""
+
+
+def uses(kind: Kind) -> tuple[Use, ...]:
+    """Return what keys of a kind are used for."""
+    return tuple(use for use in Use if (use is Use.HAND_OUT) == (kind is Kind.ENCODING))
+
+
+def usable(kind: Kind) -> frozenset[KeyState]:
+    """Return the states in which a key of a kind is held in memory."""
+    return frozenset(state for use in uses(kind) for state in USES[use])
 
 
 def rule(transition: Transition) -> Rule:

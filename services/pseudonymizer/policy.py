@@ -5,10 +5,13 @@
    only. The linker converts, from sources to a linkage domain, and rekeys there: were it able to
    evaluate, it could guess identifiers. Nothing converts to a source, nothing from linkage to
    linkage. A file that grants otherwise is refused at start, whoever wrote it.
+   A source may also encode: it is handed the secret that a linkage domain's encoding key gives for a schema. That key
+   makes no pseudonyms; a linker, which holds what is encoded, never gets it.
 3. Every caller with a grant has a budget.
 4. Real and synthetic identifiers are never served by one deployment.
 5. The holders of a key line are those who store its pseudonyms: callers that may rekey there, and
-   linkers that may convert from it or to it. A version is destroyed when all of them are done with it.
+   linkers that may convert from it or to it; of an encoding key, the sources that may encode. A version is destroyed
+   when all of them are done with it.
 
 `policy.example.toml` shows the file. It does not know keys or counts.
 """
@@ -45,6 +48,7 @@ class Operation(StrEnum):
     PSEUDONYMISE = "pseudonymise"
     CONVERT = "convert"
     REKEY = "rekey"
+    ENCODE = "encode"
 
 
 class _Table(BaseModel):
@@ -57,6 +61,12 @@ class Domain(_Table):
     name: DomainName
     kinds: Kinds
     plain_door: bool = False
+
+    @model_validator(mode="after")
+    def _encodes_for_linkage(self) -> Self:
+        if Kind.ENCODING in self.kinds and not self.name.startswith("linkage/"):
+            raise ValueError("a key of kind encoding belongs to a linkage domain: all its sources encode alike")
+        return self
 
 
 class Grant(_Table):
@@ -72,6 +82,15 @@ class Grant(_Table):
 
     @model_validator(mode="after")
     def _is_allowed_by_the_rules(self) -> Self:
+        if (self.operation is Operation.ENCODE) != (Kind.ENCODING in self.kinds):
+            raise ValueError("kind encoding goes with the operation encode, and with no other")
+        if self.operation is Operation.ENCODE:
+            if not self.caller.startswith("source/"):
+                raise ValueError("sources encode; a linker never has an encoding key")
+            if not (self.domain or "").startswith("linkage/") or self.sources or self.to or len(self.kinds) > 1:
+                text = "a source encodes for a linkage domain: set `domain` to it, no from or to, and no other kind"
+                raise ValueError(text)
+            return self
         converts, links = self.operation is Operation.CONVERT, self.caller.startswith("linker/")
         if converts != links and not (links and self.operation is Operation.REKEY):
             raise ValueError(
@@ -204,14 +223,14 @@ class Policy(_Table):
         return self._limits[caller]
 
     def holders(self, domain: str, kind: Kind) -> tuple[str, ...]:
-        """Return who may store pseudonyms of a key line, "<role>/<name>", sorted."""
+        """Return who may store pseudonyms, or use encodings, of a key line, "<role>/<name>", sorted."""
         routes = (route for grant in self.grants for route in grant.routes() if route.kind is kind)
         return tuple(
             sorted(
                 {
                     route.caller
                     for route in routes
-                    if (route.operation is Operation.REKEY and route.source == domain)
+                    if (route.operation in (Operation.REKEY, Operation.ENCODE) and route.source == domain)
                     or (route.operation is Operation.CONVERT and domain in (route.source, route.target))
                 }
             )

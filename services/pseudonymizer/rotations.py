@@ -5,8 +5,10 @@
    service carries the old ones over itself and compares.
 2. A holder's new pseudonyms stand under the primary of the same line; a linker that only passes a source's
    pseudonyms on names the linkage key that they stand under now.
-3. A version that nobody can use any more (disabled, compromised) is attested by those only who never held anything.
-4. An attestation is in the audit log, in the transaction that counts it.
+3. Of an encoding key nothing is carried over: a source attests that nothing it encoded under the version is used any
+   more, having encoded anew, so with nothing held and no key to stand under now.
+4. A version that nobody can use any more (disabled, compromised) is attested by those only who never held anything.
+5. An attestation is in the audit log, in the transaction that counts it.
 
 That a holder tells the truth about all of it, a sample shows only in part: what is proven is that what it showed
 was carried over. It does not know gRPC.
@@ -26,6 +28,7 @@ from sqlalchemy import Connection, Engine
 
 from kinlink import ristretto255
 from kinlink.change_document import canonical
+from kinlink.pseudonyms import Kind
 from pseudonymizer.keyset import Key, KeyName, Keyset
 from pseudonymizer.keystore import attested, tables
 from pseudonymizer.keystore.attested import Attestation
@@ -142,6 +145,9 @@ class Rotations:
             raise DeniedError("the policy does not let this caller hold pseudonyms of this key", "HOLDER_UNKNOWN")
         if target is None:
             return
+        if source.kind is Kind.ENCODING:
+            expected = "expected none: nothing is carried over from an encoding key; attest when all is encoded anew"
+            raise InvalidError(f"to: {expected}", "ATTESTATION_INVALID", (FieldViolation("to", expected),))
         if target.kind is not source.kind:
             raise InvalidError("from and to are of one kind; set the same in both", "KIND_MISMATCH")
         if target.domain == source.domain:

@@ -18,8 +18,10 @@ from kinlink.audit.v1.audit_service_pb2_grpc import AuditServiceStub, WitnessSer
 from kinlink.change_document import canonical
 from kinlink.linker.v1 import rekeying_service_pb2 as rekeying_pb
 from kinlink.linker.v1.rekeying_service_pb2_grpc import RekeyingServiceStub
+from kinlink.pseudonymizer.v1 import encoding_key_service_pb2 as encoding_pb
 from kinlink.pseudonymizer.v1 import key_administration_service_pb2 as keys_pb
 from kinlink.pseudonymizer.v1 import pseudonymisation_service_pb2 as pseudonymisation_pb
+from kinlink.pseudonymizer.v1.encoding_key_service_pb2_grpc import EncodingKeyServiceStub
 from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import KeyAdministrationServiceStub
 from kinlink.pseudonymizer.v1.pseudonymisation_service_pb2_grpc import PseudonymisationServiceStub
 from kinlink.types.v1 import types_pb2
@@ -33,6 +35,7 @@ KEY_CANARIES: Final[Mapping[str, str]] = {
             "signer name", "log name", "key domain of a change", "store", "new key", "listed domain", "approved change",
             "applied change", "rekeyed from", "rekeyed elements", "attested from", "sample", "held",
             "rekeying request", "rekeying id", "note", "note's origin", "consistency",
+            "encoding domain", "schema id", "schema id, spread", "digest of a schema",
         )
     )
 }  # fmt: skip
@@ -44,6 +47,7 @@ def key_roads(roads: Roads) -> None:
     _documents(roads)
     _names(roads)
     _rekeying(roads)
+    _encoding(roads)
     _logs(roads)
 
 
@@ -135,6 +139,23 @@ def _rekeying(roads: Roads) -> None:
         roads.ask("rekeying id", lambda: rekeying.GetRekeying(get))
         watch = rekeying_pb.WatchRekeyingRequest(rekeying_id=canary["rekeying id"])
         roads.ask("rekeying id", lambda: list(rekeying.WatchRekeying(watch)))
+
+
+def _encoding(roads: Roads) -> None:
+    canary = KEY_CANARIES
+    own, digest = types_pb2.KeyRef(domain="linkage/familie", kind=types_pb2.KIND_ENCODING), "0123456789abcdef"
+    strange = types_pb2.KeyRef(domain=f"linkage/{canary['encoding domain']}", kind=types_pb2.KIND_ENCODING)
+    asked = [
+        ("encoding domain", strange, f"dk-person-1.{digest}"),
+        ("schema id", own, f"p{canary['schema id']}.{digest}"),
+    ]
+    asked += [("schema id, spread", own, f"p{text}.{digest}") for text in spread(canary["schema id, spread"])]
+    asked.append(("digest of a schema", own, f"p.{canary['digest of a schema']}"))
+    with roads.channel("pseudonymizer", "source-prisme") as channel:
+        stub = EncodingKeyServiceStub(channel)
+        for road, key, schema_id in asked:
+            request = encoding_pb.GetEncodingKeyRequest(key=key, schema_id=schema_id)
+            roads.ask(road, lambda request=request: stub.GetEncodingKey(request))
 
 
 def _logs(roads: Roads) -> None:

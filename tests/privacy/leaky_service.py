@@ -1,4 +1,4 @@
-"""A service that says a CPR number on purpose as it starts: what the canary test must catch, or see redacted.
+"""A service that says a CPR number, or a key, on purpose: what the canary test must catch, or see redacted.
 
 Run in place of `python -m kinlink.cli serve …`, which follows the arguments: the
 way to leak, and the number.
@@ -13,6 +13,7 @@ import structlog
 from opentelemetry import trace
 
 from kinlink.cli.__main__ import main
+from pseudonymizer.encoding_keys import EncodingKeys, HandedOut
 from servicekit import server
 from servicekit.audit import AuditEntry, AuditLog, entry
 
@@ -29,6 +30,17 @@ def leak(way: str, number: str, audit: AuditLog) -> None:
         if way != "audit":
             entry.redact_text = str
         audit.append(AuditEntry("leak", "", "ok", subject=number))
+    elif way == "encoding key":
+        hand_out = EncodingKeys.hand_out
+
+        def leaking(self: EncodingKeys, *told: Any) -> HandedOut:
+            found = hand_out(self, *told)
+            structlog.get_logger("leaky").warning("handed out", what=found.secret.hex())
+            trace.get_current_span().set_attribute("kinlink.table", found.secret.hex())
+            audit.append(AuditEntry("leak", "", "ok", evidence=found.secret.hex()))
+            return found
+
+        EncodingKeys.hand_out = leaking  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,11 @@ from kinlink.change_document import Action, Change, KeyVersionName, Signer, Sign
 from kinlink.channel import open_channel
 from kinlink.errors import KinlinkError
 from kinlink.key_administration_client import KeyAdministrationClient, Standing
-from kinlink.pseudonymizer.v1 import key_administration_service_pb2, pseudonymisation_service_pb2
+from kinlink.pseudonymizer.v1 import (
+    encoding_key_service_pb2,
+    key_administration_service_pb2,
+    pseudonymisation_service_pb2,
+)
 from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import add_KeyAdministrationServiceServicer_to_server
 from kinlink.pseudonyms import Kind
 from pseudonymizer import genesis
@@ -46,7 +50,12 @@ DOMAIN = "source/prisme"
 PEOPLE = ("custodian/a", "custodian/b", "custodian/c", "reviewer/r", "reviewer/s")
 OTHERS = ("custodian/stranger", "operator/drift", "dpo/dpo", "source/prisme", "linker/familie")
 # The access table is the pseudonymizer's own, and names the RPCs of all its services.
-CONTRACTS = (audit_service_pb2, key_administration_service_pb2, pseudonymisation_service_pb2)
+CONTRACTS = (
+    audit_service_pb2,
+    encoding_key_service_pb2,
+    key_administration_service_pb2,
+    pseudonymisation_service_pb2,
+)
 SERVICES = [one.full_name for contract in CONTRACTS for one in contract.DESCRIPTOR.services_by_name.values()]
 _ACCESS = Path(genesis.__file__).with_name("access.toml")
 _POLICY = {

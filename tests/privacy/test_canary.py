@@ -34,7 +34,8 @@ from kinlink import ristretto255
 from kinlink.channel import open_channel
 from kinlink.conversion_client import ConversionClient
 from kinlink.linkage_client import LinkageClient
-from kinlink.pseudonymizer.v1 import pseudonymisation_service_pb2
+from kinlink.pseudonymizer.v1 import encoding_key_service_pb2, pseudonymisation_service_pb2
+from kinlink.pseudonymizer.v1.encoding_key_service_pb2_grpc import EncodingKeyServiceStub
 from kinlink.pseudonymizer_client import PseudonymizerClient
 from kinlink.pseudonyms import Kind, Suite
 from kinlink.types.v1.types_pb2 import KeyRef
@@ -113,12 +114,23 @@ class Passed:
     roads: Roads
     receiver: Receiver
     keys: dict[str, bytes]
+    encoding_secrets: dict[str, bytes]
     source_pseudonyms: dict[str, bytes]
     linkage_pseudonyms: dict[str, bytes]
     rekeyed_pseudonyms: dict[str, bytes]
     quarantined: list[Finding]
     waiting: list[Finding]
     tables: list[str]
+
+
+def fetched(stack: Stack) -> list[tuple[int, bytes]]:
+    """Return what a source is handed to encode under: version and secret."""
+    key = KeyRef(domain=f"linkage/{PURPOSE}", kind=Kind.ENCODING.wire)
+    request = encoding_key_service_pb2.GetEncodingKeyRequest(key=key, schema_id="dk-person-1.0123456789abcdef")
+    address = stack.processes["pseudonymizer"].address
+    with open_channel(address, identity(stack.folder / "certs", "source-prisme")) as channel:
+        answer = EncodingKeyServiceStub(channel).GetEncodingKey(request)
+    return [(answer.key.version, answer.secret)]
 
 
 def pseudonyms(stack: Stack) -> tuple[dict[str, bytes], dict[str, bytes]]:
@@ -166,7 +178,7 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
     folder = tmp_path_factory.mktemp("canary")
     with receiving() as receiver:
         telemetry = {service: {"otlp_endpoint": receiver.endpoint} for service in SERVICES}
-        stack = Stack(folder / "stack", plain_door=["prisme"], settings=telemetry)
+        stack = Stack(folder / "stack", plain_door=["prisme"], encoders=["prisme"], settings=telemetry)
         roads = Roads(stack, folder / "clients")
         roads.temporary.mkdir(parents=True)
         start(stack, *SERVICES)
@@ -187,12 +199,13 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
             tables = roads.ask_tables()
             rotate(roads)
             key_roads(roads)
+            encoding = {f"of version {version}": secret for version, secret in fetched(stack)}
             _, rekeyed = pseudonyms(stack)
         finally:
             for service in reversed(SERVICES):
                 assert stack.stop(service) == 0
     keys = scalars(stack.folder / "pseudonymizer")
-    return Passed(stack, roads, receiver, keys, sources, linked, rekeyed, quarantined, waiting, tables)
+    return Passed(stack, roads, receiver, keys, encoding, sources, linked, rekeyed, quarantined, waiting, tables)
 
 
 def test_no_canary_is_found_anywhere(passed: Passed) -> None:
@@ -226,8 +239,32 @@ def test_a_run_is_one_trace_over_both_services_and_each_service_is_measured(pass
 
 
 def test_no_key_is_found_anywhere(passed: Passed) -> None:
-    assert len(passed.keys) == 2 * len(SOURCES) + 3 + 3  # the linkage keys before and after the rotation
+    # The linkage keys before and after the rotation, and the encoding key, which is not rotated with them.
+    assert len(passed.keys) == 2 * len(SOURCES) + 3 + 3 + 1
     assert sweep(Searcher(packed=passed.keys), passed.stack, passed.receiver, passed.roads) == []
+
+
+def test_what_a_source_was_handed_to_encode_under_is_found_nowhere(passed: Passed) -> None:
+    assert len(passed.encoding_secrets) == 1
+    assert sweep(Searcher(packed=passed.encoding_secrets), passed.stack, passed.receiver, passed.roads) == []
+    handed = [e for e in audited(passed.stack, "pseudonymizer") if e["rpc"].endswith("/GetEncodingKey")]
+    assert [(e["key_version"], e["caller"]) for e in handed if e["outcome"] == "ok"] == [
+        (1, "spiffe://kinlink.test/source/prisme")
+    ]
+    counted = {span.name for service, span in passed.receiver.spans() if service == "pseudonymizer"}
+    assert "kinlink.pseudonymizer.v1.EncodingKeyService/GetEncodingKey" in counted
+
+
+def test_an_encoding_key_that_is_written_on_purpose_is_caught(tmp_path: Path) -> None:
+    """The sweep above can fail: a service that logs, traces or keeps what it hands out is found."""
+    with receiving() as receiver:
+        stack = Stack(tmp_path, encoders=["prisme"], settings={"pseudonymizer": {"otlp_endpoint": receiver.endpoint}})
+        start(stack, "pseudonymizer", leak=("encoding key", PERSON))
+        [(_, secret)] = fetched(stack)
+        stack.stop("pseudonymizer")
+    found = sweep(Searcher(packed={"it": secret}), stack, receiver)
+    where = {Path(finding.where.partition(":")[0]).name for finding in found}
+    assert {"pseudonymizer.log", "OTLP", "state.db"} <= {name.partition(" ")[0] for name in where}
 
 
 def test_source_pseudonyms_are_gone_once_converted(passed: Passed) -> None:

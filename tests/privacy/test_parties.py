@@ -49,7 +49,9 @@ _LOOK = {"ListKeys", "ListChanges", "ListSigners", "GetPolicy", "ListRotations"}
 _LOG = {"ListEntries", "GetCheckpoint", "ListCheckpoints", "GetInclusionProof", "GetConsistencyProof"}
 _HOLD = {"Rekey", "AttestRekeying", "ListKeys"}
 DESIGN = {
-    "source": {"Evaluate", "Pseudonymise", "Deliver", "GetDelivery", "ListDeliveries", "WithdrawDelivery"} | _HOLD,
+    "source": {
+        "Evaluate", "Pseudonymise", "GetEncodingKey", "Deliver", "GetDelivery", "ListDeliveries", "WithdrawDelivery",
+    } | _HOLD,
     "linker": {"Convert"} | _HOLD,
     "consumer": {"ListTables", "GetTable", "StreamTable"},
     "operator": {

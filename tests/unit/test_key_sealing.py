@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, select, text
 
 from kinlink.change_document import Signer, SignerRole
-from kinlink.pseudonyms import Kind
+from kinlink.pseudonyms import PSEUDONYM_KINDS, Kind
 from pseudonymizer.keyset import KeyName
 from pseudonymizer.keystore import tables
 from pseudonymizer.keystore.encryption_keys import KeyStoreError, open_key_encryption_key
@@ -208,7 +208,7 @@ def test_a_destroyed_key_stands_in_no_file(engine: Engine, tmp_path: Path) -> No
     note()
     destroyed = []
     for number in range(6):
-        for kind in Kind:
+        for kind in PSEUDONYM_KINDS:
             name = KeyName(f"source/s{number}", kind, 1)
             given.rotate(store, name)
             note()

@@ -40,6 +40,9 @@ _CONVERSION = {
 }
 
 
+_ENCODE = {"caller": "source/prisme", "operation": "encode", "domain": "linkage/familie", "kinds": ["encoding"]}
+
+
 def test_only_what_a_grant_names_is_allowed_of_everything_that_could_be_asked(tmp_path: Path) -> None:
     policy = _policy(tmp_path)
     callers = (*_SOURCES, "source/dubu", "linker/familie", "linker/other", "consumer/analyse", "custodian/a", "dpo/a")
@@ -86,6 +89,15 @@ def _is_allowed(policy: Policy, route: Route) -> bool:
         ({"caller": "source/prisme", "operation": "rekey", "domain": "source/folkeregister"}, "own domain"),
         ({"caller": "source/prisme", "operation": "rekey", "domain": "linkage/familie"}, "own domain"),
         ({**_CONVERSION, "extra": 1}, "extra"),
+        ({**_ENCODE, "caller": "linker/familie"}, "a linker never has an encoding key"),
+        ({**_ENCODE, "domain": "source/prisme"}, "encodes for a linkage domain"),
+        ({**_ENCODE, "from": ["source/prisme"]}, "encodes for a linkage domain"),
+        ({**_ENCODE, "kinds": ["encoding", "cpr"]}, "no other kind"),
+        ({**_ENCODE, "kinds": ["cpr"]}, "kind encoding goes with the operation encode"),
+        ({**_ENCODE, "operation": "evaluate"}, "kind encoding goes with the operation encode"),
+        ({**_ENCODE, "operation": "rekey"}, "kind encoding goes with the operation encode"),
+        ({**_CONVERSION, "kinds": ["encoding"]}, "kind encoding goes with the operation encode"),
+        (_ENCODE, "no domain linkage/familie with kind encoding"),
     ],
 )
 def test_a_grant_that_breaks_a_rule_stops_the_start(tmp_path: Path, grant: dict[str, Any], said: str) -> None:
@@ -120,7 +132,8 @@ def test_the_real_suite_is_the_default_and_refuses_synthetic_tags(tmp_path: Path
 def test_the_example_is_a_policy_and_opens_one_plain_door() -> None:
     policy = Policy.load(Path(next(iter(pseudonymizer.__path__))) / "policy.example.toml")
     assert policy.authorise(Route("source/prisme", Operation.PSEUDONYMISE, "source/prisme", "", Kind.CPR))
-    assert len(list(policy.key_lines())) == 7
+    assert len(list(policy.key_lines())) == 8
+    assert policy.holders("linkage/familie", Kind.ENCODING) == _SOURCES
     assert (policy.rotation.rotate_after_days, policy.rotation.backups_kept_days) == (730, 35)
 
 
@@ -135,6 +148,20 @@ def test_holders_are_who_stores_pseudonyms_of_a_line(tmp_path: Path) -> None:
     assert policy.holders("linkage/familie", Kind.CPR) == ("linker/familie",)
     assert policy.holders("linkage/familie", Kind.ADDRESS) == ()
     assert _policy(tmp_path).holders("linkage/familie", Kind.CPR) == ("linker/familie",)
+
+
+def test_an_encoding_key_belongs_to_linkage_and_its_holders_are_the_sources_that_encode(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="belongs to a linkage domain"):
+        _policy(tmp_path, domain=[{"name": "source/prisme", "kinds": ["encoding"]}])
+    domains = [{"name": name, "kinds": ["cpr"]} for name in _SOURCES]
+    domains.append({"name": "linkage/familie", "kinds": ["cpr", "encoding"]})
+    policy = _policy(tmp_path, domain=domains, grant=[_CONVERSION, {"name": "prisme encodes", **_ENCODE}])
+    assert policy.holders("linkage/familie", Kind.ENCODING) == ("source/prisme",)
+    assert policy.holders("linkage/familie", Kind.CPR) == ("linker/familie",)
+    callers = (*_SOURCES, "linker/familie", "consumer/a", "custodian/a", "dpo/a")
+    everything = itertools.product(callers, Operation, (*_DOMAINS, ""), (*_DOMAINS, ""), [Kind.ENCODING])
+    allowed = [parts for parts in everything if _is_allowed(policy, Route(*parts))]
+    assert allowed == [("source/prisme", Operation.ENCODE, "linkage/familie", "", Kind.ENCODING)]
 
 
 def test_the_digest_is_the_files(tmp_path: Path) -> None:

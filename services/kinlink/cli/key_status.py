@@ -10,6 +10,7 @@ from kinlink.change_document import Action, KeyVersionName
 from kinlink.cli.signing import day, instant, named, next_step, short
 from kinlink.errors import RefusedError
 from kinlink.key_administration_client import KeyAdministrationClient, Rotation, Standing
+from kinlink.pseudonyms import Kind
 
 _DONE, _OPEN = "[x]", "[ ]"
 
@@ -69,6 +70,8 @@ def _show(rotation: Rotation, changes: Sequence[Standing], waiting: Sequence[Sta
         if holder.attested_at:
             sample = f", sample of {holder.sample_size} checked" if holder.sample_size else ""
             said = f"{instant(holder.attested_at)}, {holder.converted:,} of {holder.held:,} carried over{sample}"
+            if source.kind is Kind.ENCODING:
+                said = f"{instant(holder.attested_at)}, all encoded anew"
         typer.echo(f"      {holder.name}: {said}")
     if rotation.last_used_at:
         typer.echo(f"      version {source.version} was last used {instant(rotation.last_used_at)}")
@@ -81,12 +84,15 @@ def _show(rotation: Rotation, changes: Sequence[Standing], waiting: Sequence[Sta
     if len(done) < len(rotation.holders):
         for holder in rotation.holders:
             if not holder.attested_at:
-                typer.echo(f"  next: {_rekeys(holder.name)}")
+                typer.echo(f"  next: {_finishes(holder.name, source)}")
     else:
         typer.echo(f'  next: `kinlink keys propose destroy {source.domain} --kind {source.kind} --reason "..."`')
 
 
-def _rekeys(holder: str) -> str:
+def _finishes(holder: str, source: KeyVersionName) -> str:
+    if source.kind is Kind.ENCODING:
+        command = f"kinlink keys encoded-anew {source.domain}"
+        return f"{holder} encodes its extracts anew, delivers them, and runs `{command}`; nothing is carried over"
     if holder.startswith("linker/"):
         return f"an operator runs `kinlink keys rekey --linker` for {holder}"
     return f"{holder} runs `kinlink keys rekey FILE... --column NAME --complete`, or `--complete` alone if it kept none"

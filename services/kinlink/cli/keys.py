@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kinlink.change_document import Action, KeyVersionName
-from kinlink.cli import approvals, rekey, signing
+from kinlink.cli import approvals, encoded_anew, rekey, signing
 from kinlink.cli.deliver import Config
 from kinlink.cli.key_status import show_status
 from kinlink.cli.signing import DAYS, ChangeId, Days, Desk, KeyFile, Reason, Yes, desk_of, instant
@@ -71,6 +71,7 @@ def register(app: typer.Typer) -> None:
         propose.command(action.value, epilog=example)(_proposing(action, text))
     group.add_typer(propose, name="propose")
     rekey.register(group)
+    encoded_anew.register(group)
     app.add_typer(group, name="keys")
 
 
@@ -118,11 +119,14 @@ def status(domain: AnyDomain = "", config: Config = None) -> None:
 
 
 def create(domain: Domain, kind: Kinds = None, config: Config = None) -> None:
-    """Make the next version of a domain's keys, pending: it does nothing until a change activates it."""
+    """Make the next version of a domain's keys, pending: it does nothing until a change activates it.
+
+    Of an encoding key only with --kind encoding: its sources must then encode and deliver all anew.
+    """
     with desk_of(config) as desk:
         existing = desk.client.keys(domain)
-        kinds = kind or sorted({key.name.kind for key in existing})
-        if not kinds:
+        kinds = kind or sorted({key.name.kind for key in existing} - {Kind.ENCODING})
+        if not existing:
             raise ConflictError(f"There is no domain {domain}. See `kinlink keys list`.", "KEY_MISSING")
         pending = {key.name.kind for key in existing if key.state == "pending"}
         for each in kinds:

@@ -26,6 +26,7 @@ from kinlink.change_document import Action, Change, ChangeError, KeyVersionName,
 from kinlink.client_config import ClientConfig
 from kinlink.errors import ConflictError, InputError, RefusedError
 from kinlink.key_administration_client import KeyAdministrationClient, Standing
+from kinlink.pseudonyms import Kind
 
 Reason = Annotated[str, typer.Option(help="Why, in a sentence that is kept for ever. Names nobody.")]
 Days = Annotated[int, typer.Option("--days", min=1, max=14, help="How long the others have to approve it.")]
@@ -50,6 +51,7 @@ _MEANING = {
     Action.RESTORE: "is put back from a backup",
 }
 _REKEY = "next: holders run `kinlink keys rekey`; `kinlink keys status` shows who is done"
+_ENCODE = "next: sources encode and deliver anew, then run `kinlink keys encoded-anew`; nothing is carried over"
 _AFTERWARDS = {
     Action.ACTIVATE: _REKEY,
     Action.SALVAGE: _REKEY,
@@ -257,6 +259,8 @@ def next_step(standing: Standing) -> str:
             return f"next: a custodian runs `kinlink {group} {verb} {name}`"
         case "expired":
             return "next: a custodian proposes it again"
+    if action is Action.ACTIVATE and any(key.kind is Kind.ENCODING for key in standing.change.keys):
+        return _ENCODE
     return _AFTERWARDS.get(action, "done")
 
 

@@ -13,8 +13,8 @@ from kinlink.report.outliers import judge
 from kinlink.report.reasons import meaning
 from kinlink.report.rows import Delivery, Denial, LogState, PolicyEvent, Reading, Sampled, Volume, VolumeDay
 
-ELEMENTS = ("Evaluate", "Pseudonymise", "Convert", "Rekey")
-"""The RPCs whose entries count elements."""
+ELEMENTS = ("Evaluate", "Pseudonymise", "Convert", "Rekey", "GetEncodingKey")
+"""The RPCs whose entries count elements; an encoding key that is handed out counts as one."""
 POLICY = ("policy.grant.added", "policy.grant.removed", "policy.budget.changed")
 _READS = ("GetTable", "StreamTable", "StreamFamilyTable")
 

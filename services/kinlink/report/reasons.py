@@ -163,6 +163,7 @@ MEANINGS: dict[str, Meaning] = {
             "PERIOD_MISMATCH",
             "REQUEST_INVALID",
             "ROWS_INVALID",
+            "SCHEMA_ID_MALFORMED",
             "STREAM_INVALID",
             "SUITE_UNSPECIFIED",
             "TARGET_GROUP_UNDEFINED",

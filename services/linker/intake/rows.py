@@ -21,6 +21,7 @@ import polars as pl
 
 from kinlink import ristretto255
 from kinlink.delivery.datasets import CPR_IN_TEXT, MAX_PERSON_AMOUNT_ORE, Column, Dataset, Kind, PersonKind
+from kinlink.pseudonyms import PSEUDONYM_KINDS
 
 MAX_FAULTS = 20
 _INTERVALS = (("valid_from", "valid_to"), ("start", "end"), ("given", "withdrawn"))
@@ -137,7 +138,7 @@ def element_fault(rows: pl.LazyFrame, dataset: Dataset) -> Fault | None:
     Each distinct pseudonym is looked at once; rows and columns are searched only for a bad
     one. `rows` are in delivery order.
     """
-    for kind in Kind:
+    for kind in PSEUDONYM_KINDS:
         distinct = pseudonyms(rows, dataset, kind).collect(engine="streaming")["pseudonym"]
         try:
             ristretto255.validate(b"".join(distinct))

@@ -94,7 +94,7 @@ def _converted(store: Snapshots, converter: Converter, domain: str, delivery: De
     with store.pin() as pinned:
         versions = standing(pinned.scan(tables.IDENTITIES))
         targets = {
-            kind: types_pb2.KeyRef(domain=domain, kind=KINDS[kind], version=versions.get(kind, 0)) for kind in Kind
+            kind: types_pb2.KeyRef(domain=domain, kind=KINDS[kind], version=versions.get(kind, 0)) for kind in KINDS
         }
         converted = _linkage_pseudonyms(
             _rows(pinned.scan(quarantine), delivery), delivery, converter, targets, progress
@@ -137,7 +137,7 @@ def _linkage_pseudonyms(
     """
     distinct = {
         kind: pseudonyms(rows, DATASETS[delivery.header.dataset], kind).collect(engine="streaming")["pseudonym"]
-        for kind in Kind
+        for kind in KINDS
         if kind in delivery.header.keys
     }
     total, done = sum(map(len, distinct.values())), 0

@@ -92,6 +92,9 @@ def _replaced(
 def _check_salvage(
     version: KeyVersionRow, line: Mapping[KeyName, KeyVersionRow], states: Mapping[KeyName, KeyState]
 ) -> None:
+    if version.name.kind is Kind.ENCODING:
+        message = "nothing is carried over from an encoding key: encode anew, then have it destroyed"
+        raise PreconditionError(message, "KEY_TRANSITION_REFUSED", metadata={"state": version.state})
     if version.activated_at is None:
         message = "this version was never active, so that nothing stands under it; have it destroyed"
         raise PreconditionError(message, "KEY_TRANSITION_REFUSED", metadata={"state": version.state})

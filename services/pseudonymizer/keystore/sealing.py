@@ -4,7 +4,7 @@
    which the key-encryption key wraps. A key is sealed under a new data key whenever its row changes.
 2. The associated data is (domain, kind, version, suite, state, generation): a row moved, renamed, turned
    back or put back does not open.
-3. A public check value scalar·G stands beside each key, so that an opened key is proven the right one.
+3. A public check value stands beside each key (`key_material`), so that an opened key is proven the right one.
 4. The manifest over all rows carries an HMAC-SHA-256 under a key that is wrapped likewise.
 
 Knows no database.
@@ -20,10 +20,10 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from kinlink import ristretto255
 from kinlink.pseudonyms import Kind
 from pseudonymizer.keyset import Key, KeyName
 from pseudonymizer.keystore.encryption_keys import KeyEncryptionKey, KeyStoreError, wrapping_version
+from pseudonymizer.keystore.key_material import check_value
 from pseudonymizer.keystore.manifest import Manifest
 from pseudonymizer.lifecycle import KeyState
 
@@ -58,7 +58,7 @@ class Sealer:
             scalar = AESGCM(data_key).decrypt(sealed[:_NONCE_SIZE], sealed[_NONCE_SIZE:], _associated(row))
         except (InvalidTag, ValueError, TypeError) as error:
             raise KeyStoreError(f"the sealed key of {what} was changed; restore a backup") from error
-        if not hmac.compare_digest(ristretto255.multiply_base(scalar), bytes(row["check_value"])):
+        if not hmac.compare_digest(check_value(name.kind, scalar), bytes(row["check_value"])):
             raise KeyStoreError(f"the key of {what} is not the one its check value names; restore a backup")
         return Key(name, KeyState(row["state"]), scalar, leaked=row["compromised_at"] is not None)
 

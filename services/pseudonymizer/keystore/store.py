@@ -29,14 +29,14 @@ from typing import Any, Final, Protocol
 import structlog
 from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, text, update
 
-from kinlink import ristretto255
 from kinlink.pseudonyms import Kind, Suite
 from pseudonymizer.keyset import Key, KeyName, Keyset
 from pseudonymizer.keystore import attested, erasure, plan, tables
 from pseudonymizer.keystore.encryption_keys import KeyEncryptionKey, KeyStoreError
+from pseudonymizer.keystore.key_material import check_value, new_secret
 from pseudonymizer.keystore.manifest import KeyVersionRow, Manifest, manifest
 from pseudonymizer.keystore.sealing import Sealer
-from pseudonymizer.lifecycle import USABLE, KeyState, Transition, rule
+from pseudonymizer.lifecycle import KeyState, Transition, rule, usable
 from pseudonymizer.signers import signers_content
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
@@ -266,7 +266,7 @@ class KeyStore:
         if version.state is KeyState.DESTROYED:
             return Key(version.name, version.state, b"")
         key = self._sealer.unseal(row)
-        return key if version.state in USABLE else Key(version.name, version.state, b"")
+        return key if version.state in usable(version.name.kind) else Key(version.name, version.state, b"")
 
     def create(
         self, connection: Connection, domain: str, kind: Kind, *, caller: str = "", evidence: str = ""
@@ -385,7 +385,7 @@ class KeyStore:
     def _insert(
         self, connection: Connection, name: KeyName, state: KeyState, at: datetime, caller: str, evidence: str
     ) -> KeyVersionRow:
-        scalar, now = ristretto255.random_scalars(1), at.isoformat()
+        scalar, now = new_secret(name.kind), at.isoformat()
         row = {
             "domain": name.domain,
             "kind": name.kind.value,
@@ -393,7 +393,7 @@ class KeyStore:
             "suite": self._suite.value,
             "state": state.value,
             "generation": tables.generation(connection) + 1,
-            "check_value": ristretto255.multiply_base(scalar),
+            "check_value": check_value(name.kind, scalar),
             "created_at": now,
             "state_since": now,
             "activated_at": now if state is KeyState.ACTIVE else None,

@@ -143,7 +143,9 @@ class KeyVersion(_message.Message):
     wrapping_version: _builtins.str
     """The version of the key-encryption key that seals it. Empty once destroyed."""
     check_value: _builtins.bytes
-    """scalar·G, 32 bytes: public, proves which key it is. Always set."""
+    """scalar·G, or a hash of an encoding key, 32 bytes: public, proves which key
+    it is. Always set.
+    """
     @_builtins.property
     def key(self) -> _types_pb2.KeyRef:
         """Its name; the version is always set."""
@@ -840,7 +842,8 @@ class AttestRekeyingRequest(_message.Message):
     @_builtins.property
     def to(self) -> _types_pb2.KeyRef:
         """The version it stands under now; for a linker that only passes a source's
-        pseudonyms on, the linkage key. Absent when nothing was ever held.
+        pseudonyms on, the linkage key. Absent when nothing was ever held, and of an
+        encoding key, which is attested when all was encoded anew.
         """
 
     def __init__(

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckinlink/types/v1/types.proto\x12\x10kinlink.types.v1\"O\n\x06KeyRef\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.kinlink.types.v1.Kind\x12\x0f\n\x07version\x18\x03 \x01(\r*R\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08KIND_CPR\x10\x01\x12\x10\n\x0cKIND_ADDRESS\x10\x02\x12\x14\n\x10KIND_REPLACEMENT\x10\x03*T\n\x05Suite\x12\x15\n\x11SUITE_UNSPECIFIED\x10\x00\x12\x14\n\x10SUITE_KINLINK_V1\x10\x01\x12\x1e\n\x1aSUITE_KINLINK_SYNTHETIC_V1\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckinlink/types/v1/types.proto\x12\x10kinlink.types.v1\"O\n\x06KeyRef\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.kinlink.types.v1.Kind\x12\x0f\n\x07version\x18\x03 \x01(\r*e\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08KIND_CPR\x10\x01\x12\x10\n\x0cKIND_ADDRESS\x10\x02\x12\x14\n\x10KIND_REPLACEMENT\x10\x03\x12\x11\n\rKIND_ENCODING\x10\x04*T\n\x05Suite\x12\x15\n\x11SUITE_UNSPECIFIED\x10\x00\x12\x14\n\x10SUITE_KINLINK_V1\x10\x01\x12\x1e\n\x1aSUITE_KINLINK_SYNTHETIC_V1\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kinlink.types.v1.types_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_KIND']._serialized_start=131
-  _globals['_KIND']._serialized_end=213
-  _globals['_SUITE']._serialized_start=215
-  _globals['_SUITE']._serialized_end=299
+  _globals['_KIND']._serialized_end=232
+  _globals['_SUITE']._serialized_start=234
+  _globals['_SUITE']._serialized_end=318
   _globals['_KEYREF']._serialized_start=50
   _globals['_KEYREF']._serialized_end=129
 # @@protoc_insertion_point(module_scope)

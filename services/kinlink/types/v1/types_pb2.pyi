@@ -33,10 +33,15 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     """A replacement number (erstatningspersonnummer), made by one system and
     meaningless elsewhere.
     """
+    KIND_ENCODING: _Kind.ValueType  # 4
+    """No pseudonym: the secret under which sources encode records without a CPR
+    number, in linkage domains only. Nothing is evaluated, converted or rekeyed
+    under it; see EncodingKeyService.
+    """
 
 class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
-    """What a pseudonym stands for. Each (domain, kind) has its own random key, so
-    an element sent under the wrong kind links to nothing.
+    """What a key is for. Each (domain, kind) has its own random key, so an element
+    sent under the wrong kind links to nothing.
     """
 
 KIND_UNSPECIFIED: Kind.ValueType  # 0
@@ -48,6 +53,11 @@ KIND_ADDRESS: Kind.ValueType  # 2
 KIND_REPLACEMENT: Kind.ValueType  # 3
 """A replacement number (erstatningspersonnummer), made by one system and
 meaningless elsewhere.
+"""
+KIND_ENCODING: Kind.ValueType  # 4
+"""No pseudonym: the secret under which sources encode records without a CPR
+number, in linkage domains only. Nothing is evaluated, converted or rekeyed
+under it; see EncodingKeyService.
 """
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
@@ -93,7 +103,7 @@ class KeyRef(_message.Message):
     Empty is refused.
     """
     kind: Global___Kind.ValueType
-    """What the pseudonyms stand for. Unspecified is refused."""
+    """What the pseudonyms stand for, or KIND_ENCODING. Unspecified is refused."""
     version: _builtins.int
     """The key version, counted from 1. In a request 0 means "the primary
     version"; an answer never holds 0.
