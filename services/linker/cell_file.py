@@ -3,6 +3,7 @@
 1. The cells are a CSV file with a column for each classification, in which one code is the total, a value, a count of
    contributors and, where a rule needs them, the two largest contributions.
 2. A combination of leaves without a row has no contributor. A sum without a row is not shown, but holds all the same.
+   Each axis has a row of its total: a total under another code would be taken for a leaf, and give hidden cells back.
 3. Values are decimals of any scale; arithmetic is exact.
 4. Nothing tells who contributes: a lone contributor is taken to be the same one wherever the counts say so.
 
@@ -16,6 +17,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,16 @@ from linker.disclosure.needs import ProtectionPolicy
 from linker.disclosure.system import Flags, Integers, LinkedSystem
 
 HIDDEN = ".."
+_TABLE_KEYS = ("axes", "total", "subtotals", "value", "count", "largest", "counted", "can_be_negative", "insiders_of")
+_PROTECTION_KEYS = (
+    "threshold",
+    "p_percent",
+    "dominance",
+    "interval_percent",
+    "interval_minimum",
+    "zeros_are_disclosive",
+    "singletons",
+)
 
 
 class CellFileError(ValueError):
@@ -77,15 +89,10 @@ def load(cells: Path, policy: Path) -> CellFile:
     """
     document = _toml(policy)
     form = _form(document)
-    with cells.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
-        raise CellFileError(f"{cells.name}: there is no row; a header and at least one cell are needed")
-    wanted = {*form.axes, form.value, form.count, *(form.largest or ())}
-    if missing := sorted(wanted - set(rows[0])):
-        raise CellFileError(f"{cells.name}: the header lacks {', '.join(missing)}, which the policy file names")
+    rows = _rows(cells, form)
     axes = tuple(_axis(form, name, rows) for name in form.axes)
     numbers = _numbers(cells.name, form, rows)
+    _agree(cells.name, form, numbers)
     scale = 10 ** max(_decimals(number) for column in numbers.values() for number in column)
     places = _places(cells.name, axes, rows)
     system = _system(form, axes, places, {name: _whole(column, scale) for name, column in numbers.items()})
@@ -104,6 +111,27 @@ def load(cells: Path, policy: Path) -> CellFile:
     )
 
 
+def _rows(path: Path, form: TableForm) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except UnicodeDecodeError:
+        raise CellFileError(f"{path.name}: must be UTF-8; in Excel, save as CSV UTF-8") from None
+    if not rows:
+        raise CellFileError(f"{path.name}: there is no row; a header and at least one cell are needed")
+    wanted = {*form.axes, form.value, form.count, *(form.largest or ())}
+    if missing := sorted(wanted - set(rows[0])):
+        found = "; columns are separated by commas, and this file has one column" if len(rows[0]) == 1 else ""
+        raise CellFileError(f"{path.name}: the header lacks {', '.join(missing)}, which the policy file names{found}")
+    for axis in form.axes:
+        if all(row[axis] != form.total for row in rows):
+            raise CellFileError(
+                f"{path.name}: no row is a total of {axis}: {form.total}, the code that [table] total names, is not in "
+                "that column. Correct the code, or add the rows"
+            )
+    return rows
+
+
 def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -111,9 +139,16 @@ def _toml(path: Path) -> dict[str, Any]:
         raise CellFileError(f"{path.name}: not a TOML file: {error}") from None
 
 
+def _known(name: str, table: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Refuse a key that means nothing: misspelt, it would be a rule that is not there."""
+    if unknown := sorted(set(table) - set(keys)):
+        raise CellFileError(f"policy file: [{name}] has no key {', '.join(unknown)}; its keys: {', '.join(keys)}")
+
+
 def _form(document: Mapping[str, Any]) -> TableForm:
     try:
         table = document["table"]
+        _known("table", table, _TABLE_KEYS)
         largest = table.get("largest")
         form = TableForm(
             tuple(table["axes"]),
@@ -149,11 +184,12 @@ def _form(document: Mapping[str, Any]) -> TableForm:
 def _policy(document: Mapping[str, Any], scale: int) -> ProtectionPolicy:
     try:
         rules = document["protection"]
+        _known("protection", rules, _PROTECTION_KEYS)
         policy = ProtectionPolicy(
-            threshold=int(rules["threshold"]),
-            p_percent=int(rules["p_percent"]) if "p_percent" in rules else None,
-            dominance=tuple((int(n), int(k)) for n, k in rules.get("dominance", ())),
-            interval_percent=int(rules["interval_percent"]),
+            threshold=index(rules["threshold"]),
+            p_percent=index(rules["p_percent"]) if "p_percent" in rules else None,
+            dominance=tuple((index(n), index(k)) for n, k in rules.get("dominance", ())),
+            interval_percent=index(rules["interval_percent"]),
             interval_minimum=int(Decimal(str(rules["interval_minimum"])) * scale),
             zeros_are_disclosive=bool(rules["zeros_are_disclosive"]),
             singletons=bool(rules["singletons"]),
@@ -161,7 +197,7 @@ def _policy(document: Mapping[str, Any], scale: int) -> ProtectionPolicy:
     except (KeyError, TypeError, ValueError, InvalidOperation) as error:
         raise CellFileError(
             "policy file: [protection] needs threshold, interval_percent, interval_minimum, zeros_are_disclosive and "
-            f"singletons, and may have p_percent and dominance: {error}"
+            f"singletons, and may have p_percent and dominance; percentages are whole (15, not 0.15): {error}"
         ) from None
     if policy.threshold < 1 or policy.interval_minimum < 0 or not {n for n, _ in policy.dominance} <= {1, 2}:
         raise CellFileError("policy file: threshold is at least 1, interval_minimum not negative, dominance of 1 or 2")
@@ -197,6 +233,28 @@ def _numbers(name: str, form: TableForm, rows: Sequence[Mapping[str, str]]) -> d
                 raise CellFileError(f"{name}: line {line}: {column} is negative, or a count that is not whole")
             found[field].append(number)
     return found
+
+
+def _agree(name: str, form: TableForm, numbers: Mapping[str, Sequence[Decimal]]) -> None:
+    """Refuse rows whose numbers cannot be of the same contributors: a rule would then judge something else."""
+    for line, (value, count) in enumerate(zip(numbers["values"], numbers["contributors"], strict=True), start=2):
+        if value and not count:
+            raise CellFileError(f"{name}: line {line}: {form.value} is not 0, but {form.count} is: nobody contributes")
+    if form.largest is None or not form.nonnegative:
+        return
+    first, second = form.largest
+    unit = Decimal(1).scaleb(-max(_decimals(number) for column in numbers.values() for number in column))
+    rows = zip(numbers["values"], numbers["contributors"], numbers["largest"], numbers["second"], strict=True)
+    for line, (value, count, largest, next_largest) in enumerate(rows, start=2):
+        if next_largest > largest or largest > value:
+            raise CellFileError(
+                f"{name}: line {line}: {second} is more than {first}, or {first} more than {form.value}"
+            )
+        if value > count * (largest + unit):
+            raise CellFileError(
+                f"{name}: line {line}: {form.count} contributors of at most {first} cannot be {form.value}; are both "
+                "in the same unit?"
+            )
 
 
 def _decimals(number: Decimal) -> int:

@@ -28,6 +28,8 @@ _BAR = 30
 def release(arguments: Sequence[str]) -> int:
     """Run a command line after `kinlink release` and return its exit code."""
     asked = _parser().parse_args(arguments)
+    if asked.out.resolve() in {asked.cells.resolve(), asked.policy.resolve()}:
+        return _say(f"{asked.out}: is what is read; name another file to write", _BAD_INPUT)
     try:
         cells = load(asked.cells, asked.policy)
     except (CellFileError, NotAdditiveError) as error:

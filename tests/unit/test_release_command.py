@@ -130,6 +130,10 @@ def test_protect_refuses_and_writes_nothing_when_the_pattern_is_not_proven(
         (('north = ["a1", "a2"]', 'north = ["a1", "a2"]\nsouth = []'), "south"),
         (('total = "alle"', "can_be_negative = true"), "negative"),
         (("[table]", "[table"), "TOML"),
+        (("p_percent = 15", "p_procent = 15"), "p_procent"),
+        (("p_percent = 15", "p_percent = 0.15"), "whole"),
+        (("[table.subtotals", 'insider_of = "area"\n[table.subtotals'), "insider_of"),
+        (('total = "alle"', 'total = "all"'), "no row is a total of area"),
     ],
 )
 def test_protect_refuses_a_policy_file_and_names_the_key(
@@ -147,6 +151,10 @@ def test_protect_refuses_a_policy_file_and_names_the_key(
         ("k1,a3,5,", "k1,a3,-5,", "line 10: families"),
         ("k1,a3,5,", "k2,a3,5,", "line 11 is the same cell as line 10"),
         ("k1,a3,5,418.25", "k1,a3,5,419.25", "do not add up"),
+        ("k1,a3,5,", "k1,a3,0,", "line 10: kroner is not 0, but families is"),
+        ("k1,a3,5,418.25,118.25", "k1,a3,5,418.25,419.25", "line 10: second is more than first, or first more"),
+        ("k1,a3,5,418.25,118.25,90", "k1,a3,5,418.25,1.18,.9", "line 10: families contributors of at most first"),
+        ("kind,area,", "kind;area,", "the header lacks area, kind"),
     ],
 )
 def test_protect_refuses_cells_and_names_the_line_never_the_value(
@@ -160,6 +168,26 @@ def test_protect_refuses_cells_and_names_the_line_never_the_value(
     said = capsys.readouterr().err
     assert message in said
     assert "419" not in said
+
+
+def test_protect_asks_for_commas_and_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What Excel writes in Denmark has semicolons, and letters of its own."""
+    table = cells(tmp_path / "cells.csv")
+    text = table.read_text()
+    table.write_text(text.replace(",", ";"))
+    assert run(tmp_path, table=table) == 3
+    assert "separated by commas" in capsys.readouterr().err
+    table.write_text(text.replace("a3", "å3"), encoding="latin-1")
+    assert run(tmp_path, table=table) == 3
+    assert "must be UTF-8" in capsys.readouterr().err
+
+
+def test_protect_does_not_write_over_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = cells(tmp_path / "out.csv")
+    before = table.read_text()
+    assert run(tmp_path, table=table) == 3
+    assert table.read_text() == before
+    assert "name another file" in capsys.readouterr().err
 
 
 def test_protect_gives_the_same_pattern_when_rows_are_in_another_order(tmp_path: Path) -> None:
