@@ -27,7 +27,7 @@ import scipy.sparse as sp
 from linker.disclosure.attackers import Attacker, insiders
 from linker.disclosure.classification import Classification, ClassificationError, grid_equations, product
 from linker.disclosure.needs import ProtectionPolicy
-from linker.disclosure.system import Flags, Integers, LinkedSystem
+from linker.disclosure.system import Flags, Integers, LinkedSystem, summed_by
 
 HIDDEN = ".."
 _TABLE_KEYS = ("axes", "total", "subtotals", "value", "count", "largest", "counted", "can_be_negative", "insiders_of")
@@ -104,7 +104,7 @@ def load(cells: Path, policy: Path) -> CellFile:
     return CellFile(
         system,
         _policy(document, scale),
-        _insiders(form, axes),
+        _insiders(form, axes, system),
         (*form.axes, form.value),
         tuple((tuple(row[a] for a in form.axes), row[form.value], n) for row, n in zip(rows, places, strict=True)),
         inner,
@@ -295,6 +295,9 @@ def _system(
     populated = np.flatnonzero((full["contributors"][leaves] > 0) | (values[leaves] != 0))
     shown = listed.copy()
     shown[leaves] = True
+    sole = _sole(atoms, full["contributors"], leaves)
+    owners = np.unique(sole[leaves[populated]])
+    owners = owners[owners >= 0]
     return LinkedSystem(
         tables={"cells": np.arange(size)},
         labels=_labels(axes),
@@ -303,12 +306,16 @@ def _system(
         absolute=np.abs(values),
         largest=full["largest"],
         second=full["second"],
-        sole=_sole(atoms, full["contributors"], leaves),
+        sole=sole,
         counted=np.full(size, form.counted),
         nonnegative=np.full(size, form.nonnegative),
         shown=shown,
         equations=grid_equations(axes),
         atoms=atoms[populated].tocsc(),
+        owners=owners,
+        given=summed_by(
+            sole[leaves[populated]], sp.diags(values[leaves[populated]], dtype=np.int64, format="csr"), owners
+        ),
     )
 
 
@@ -346,7 +353,7 @@ def _sole(atoms: sp.csc_matrix, contributors: Integers, leaves: Integers) -> Int
     return sole
 
 
-def _insiders(form: TableForm, axes: tuple[Classification, ...]) -> tuple[Attacker, ...]:
+def _insiders(form: TableForm, axes: tuple[Classification, ...], system: LinkedSystem) -> tuple[Attacker, ...]:
     """Return an attacker for each leaf of the axis that the policy names, who knows all cells of it."""
     if form.insiders_of is None:
         return ()
@@ -359,4 +366,4 @@ def _insiders(form: TableForm, axes: tuple[Classification, ...]) -> tuple[Attack
                     for each in axes
                 ]
                 known[leaf] = product(ones).toarray()[0] > 0
-    return insiders(known)
+    return insiders(system, known)

@@ -1,7 +1,7 @@
 """A release that cannot be proven is refused, by name, and the last one stays in service: over the wire.
 
-Every department is reckoned with here. First only one spends; then another pays a benefit to two families, and no
-other department pays any: its own people know what all departments pay.
+Every department is reckoned with here. First only one spends; then another pays benefits to two families, and the first
+takes the same back: the sum is nothing, which is no secret, and the people of one need only subtract.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.unit import linker_fixtures as given
 CONSUMER = "consumer/velfaerdsanalyse"
 FAMILIES = [f"family {number}" for number in range(12)]
 WHO = ("mother", "child")
+BACK = "SOF-TILBAGEBETALING"
 
 
 @pytest.fixture
@@ -68,7 +69,8 @@ def posted(stack: Stack, families: Sequence[str], **fields: object) -> pl.DataFr
 
 
 def test_unproven_release_is_refused_by_name_and_the_last_stays_in_service(stack: Stack) -> None:
-    deliver(stack, "prisme", requests("prisme", "catalogue", CATALOGUE, kinds=()))
+    catalogue = pl.concat([CATALOGUE, CATALOGUE.head(1).with_columns(service=pl.lit(BACK), department=pl.lit("SOF"))])
+    deliver(stack, "prisme", requests("prisme", "catalogue", catalogue, kinds=()))
     kinds = (Kind.CPR, Kind.ADDRESS)
     deliver(stack, "folkeregister", requests("folkeregister", "persons", residents(stack), kinds=kinds))
     spent = posted(stack, FAMILIES, amount_ore=40_000_000)
@@ -82,7 +84,8 @@ def test_unproven_release_is_refused_by_name_and_the_last_stays_in_service(stack
     assert "spending_per_family" in {table.definition.table_id for table in before}
 
     paid = posted(stack, FAMILIES[:2], department="BIF", service="BIF-KONTANTHJAELP", amount_ore=900_000)
-    deliver(stack, "prisme", requests("prisme", "postings", spent, paid))
+    back = posted(stack, FAMILIES[:2], department="SOF", service=BACK, amount_ore=-900_000)
+    deliver(stack, "prisme", requests("prisme", "postings", spent, paid, back))
     second = stack.run(OPERATOR, *told, check=False)
     assert "refused: not proven for" in second.stdout
     with channel(stack, OPERATOR) as opened:

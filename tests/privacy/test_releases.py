@@ -177,16 +177,13 @@ def random_facts(random_: random.Random, size: int) -> list[FactFrame]:
 def attack_random(seeds: Sequence[int], say: Say) -> None:
     """Attack random towns through random registries."""
     attacks: dict[str, list[Outcome]] = {"subtraction": [], "bounds": [], "lone contributors": []}
-    shown = hidden = refused = 0
+    shown = hidden = 0
     for seed in seeds:
         random_ = t.seeded(seed)
         found, tables = random_facts(random_, random_.choice([40, 80, 160])), random_registry(random_)
         run = t.run_of(found, tables)
         release = t.protect(found, tables)
-        if not release.tables:  # refused, so that nothing is shown
-            refused += 1
-            continue
-        assert_true(run, release.tables)
+        assert_true(run, released(release))
         cells = [cell for table in release.tables for cell in table.cells]
         shown += sum(cell.status is CellStatus.PUBLISHED for cell in cells)
         hidden += sum(cell.status is CellStatus.SUPPRESSED for cell in cells)
@@ -199,14 +196,15 @@ def attack_random(seeds: Sequence[int], say: Say) -> None:
     for name, outcomes in attacks.items():
         outcome = together(name, outcomes)
         say(outcome)
-        assert outcome.attacked > 10 * (len(seeds) - refused) > 0
+        assert outcome.attacked > 10 * len(seeds)
         assert outcome.won() == 0
     assert shown > len(seeds)
     assert hidden > len(seeds)
 
 
 def test_random_registry_of_overlapping_tables_never_leaks(say: Say) -> None:
-    attack_random((1, 4, 6, 8), say)
+    """In two of them a lone contributor's own part of a cell is what keeps it from being 0; they were once refused."""
+    attack_random((1, 2, 6, 11), say)
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ def test_a_department_insider_wins_unless_it_is_reckoned_with(town: CellFile, pa
     """Two of seven departments. With all, 85 % of inner spending is shown, in place of 95: the controller's choice."""
     shape = (11, 8, 13)
     department = np.indices(shape)[1].ravel()
-    known = insiders({f"p{place:02}": department == place for place in range(7)})
+    known = insiders(town.system, {f"p{place:02}": department == place for place in range(7)})
     careless = prove(town.system, pattern.needs, known[:1], pattern.hidden)
     assert len({demand.cell for demand in careless.failures}) > 5
     careful = protect(town.system, TOWN_POLICY, insiders=known[:2])

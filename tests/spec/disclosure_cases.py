@@ -3,7 +3,8 @@
 A case is a heading, words, and captions with tables: `**Facts: families**` and `**Released: t**`, with the release in
 front where it has several (`**Second: Facts: amount**`). A grid's first heading names its two axes, `kind / place`;
 any other table has a column for each axis. Facts of an amount are 1,000 kr. a family, `8x40 + 900`; facts of families
-are their number. The family in the same place of the same cell of two releases is the same family.
+are their number. The family in the same place of the same cell of two releases is the same family; `A: 900` is
+the amount of family A, wherever it stands.
 """
 
 from __future__ import annotations
@@ -85,10 +86,11 @@ def _cells(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[tu
             yield dict(zip(heading[:-1], row[:-1], strict=True)), row[-1]
 
 
-def amounts(text: str) -> list[int]:
-    """Return the amounts of the families of a cell, in øre, from `8x40 + 900`."""
+def amounts(text: str) -> list[tuple[str, int]]:
+    """Return the families of a cell, by name or "", and their amounts in øre, from `8x40 + 900 + A: -20`."""
     found = []
     for part in filter(None, text.replace("−", "-").split(" + ")):
-        times, _, amount = part.rpartition("x")
-        found += [int(amount) * 100_000] * int(times or 1)
+        family, _, of_each = part.rpartition(": ")
+        times, _, amount = of_each.rpartition("x")
+        found += [(family, int(amount) * 100_000)] * int(times or 1)
     return found

@@ -25,6 +25,7 @@ MEASURES = {
     "share": Measure("share", "Andel enlige", Unit.SHARE, "single_providers", "families"),
 }
 MONTHS = {"March": 3, "June": 6}
+NAMED = 1_000_000
 
 
 def axes_of(case: Case) -> dict[str, Axis]:
@@ -69,8 +70,9 @@ def facts_of(case: Case, phase: str) -> list[FactFrame]:
     for name, block in blocks.items():
         for cell, text in block.cells:
             if name == "amount":
-                each = enumerate(amounts(text))
-                spent += [(number[place(cell)] + n, *place(cell), int(cell.get("month", 1)), ore) for n, ore in each]
+                for n, (family, ore) in enumerate(amounts(text)):
+                    who = NAMED + ord(family) if family else number[place(cell)] + n
+                    spent.append((who, *place(cell), int(cell.get("month", 1)), ore))
             else:
                 counts[place(cell)][name] = int(text or 0)
     known = sorted({row[0] for row in spent} | {n for row in _families(counts, number) for n in row[:1]})

@@ -112,9 +112,12 @@ def test_department_that_knows_its_column_is_an_attacker_when_the_policy_says_so
 
 
 def test_what_cannot_be_proven_is_refused_by_table_and_cell_group() -> None:
-    table = g.table("t", [ROWS, g.axis("department", ["p", "q"])], g.FAMILIES)
-    facts = g.families(["row", "department"], {**FEW, ("x", "p"): 0})  # p sees that all in x are q's
-    release = g.protect([table, g.table("other", [ROWS], g.FAMILIES)], facts, policy=INSIDERS)
+    axes = [ROWS, g.axis("department", ["p", "q"])]
+    safe = [(n, *place, 1, 500) for n, place in enumerate([("y", "p"), ("y", "q"), ("z", "p"), ("z", "q")] * 9)]
+    back = [(100, "x", "p", 1, 700), (100, "x", "q", 1, -700)]  # nothing in x, which is shown as 0: q subtracts
+    facts = g.facts("spending", ["row", "department"], ["amount_ore"], safe + back, flow=True)
+    tables = [g.table("t", axes, g.AMOUNT), g.table("other", [ROWS], g.AMOUNT)]
+    release = g.protect(tables, facts, policy=INSIDERS)
     assert release.tables == ()
     assert release.release_id == ""
     assert release.basis == b""
@@ -123,6 +126,16 @@ def test_what_cannot_be_proven_is_refused_by_table_and_cell_group() -> None:
         assert g.outcome(release, name).startswith("refused: not proven for ")
         assert "x" in g.outcome(release, name)
         assert not set("0123456789") & set(g.outcome(release, name))
+
+
+def test_what_all_is_one_department_is_no_secret_from_its_own_people() -> None:
+    """A sum to which no other department gives anything was once asked to be uncertain to them, and all refused."""
+    table = g.table("t", [ROWS, g.axis("department", ["p", "q"])], g.FAMILIES)
+    facts = g.families(["row", "department"], {**FEW, ("x", "p"): 0})
+    shown = g.shown(g.protect([table, g.table("other", [ROWS], g.FAMILIES)], facts, policy=INSIDERS), "t")
+    assert shown["x", "p"] == 0
+    assert shown["x", "q"] is shown["x", "all"] is None
+    assert len([value for value in shown.values() if value is not None]) > 5
 
 
 def test_order_of_rows_and_numbers_of_families_do_not_matter() -> None:

@@ -142,6 +142,17 @@ def test_a_lone_contributor_is_asked_for_no_less_than_what_it_knows_to_be_there(
     assert down(system, found, first)[cell] == 30
 
 
+def test_a_lone_contributor_is_asked_for_no_less_than_it_gave_where_it_is_one_of_several() -> None:
+    facts = [("a1", "b1", 1, 500), ("a1", "b2", 1, 40), ("a1", "b2", 2, 60)]
+    system = link([TABLE], contributions(facts, ("a", "b")))
+    cells = cells_of(system, TABLE)
+    found = needs(system, replace(NO_RULE, threshold=3, interval_minimum=90))
+    [first] = lone_contributors(system)
+    below = down(system, found, first)
+    assert (below[cells["a1", "b2"]], below[cells["a1", "Total"]]) == (60, 60)
+    assert protect(system, replace(NO_RULE, threshold=3, interval_minimum=90, singletons=True)).proven
+
+
 def test_shown_cell_stays_known_when_an_attacker_that_knows_it_is_gone() -> None:
     """It once moved again, and the proof of a clean-up leant on it."""
     system = grid(FULL)
@@ -303,3 +314,30 @@ def test_joined_systems_are_protected_as_they_are_alone() -> None:
         pattern.needs.primary, np.concatenate([needs(each, policy).primary for each in (amounts, counts)])
     )
     assert both.tables["counts"].min() >= len(amounts)
+
+
+def test_a_cell_that_is_known_anyway_protects_nothing_though_no_table_shows_it() -> None:
+    """What an earlier release showed and has not changed counts as shown: it once was a hiding place."""
+    axes = TABLE.axes
+    first = CrossTable("first half", axes, {"month": ("1",)}, shown=False)
+    year = CrossTable("year", axes, {"month": ("1", "2")})
+    facts = [
+        (a, b, month, place, 400 + 7 * place)
+        for place, (a, b, month) in enumerate((a, b, month) for a in A for b in B for month in "1122")
+    ]
+    few = ("a1", "b1", "2")
+    facts = [fact for fact in facts if fact[:3] != few] + [(*few, 900, 300)]
+    system = link([first, year], contributions(facts, ("a", "b", "month")))
+    policy = replace(NO_RULE, threshold=2, interval_minimum=50)
+    atom = next(n for n in range(len(system)) if not system.shown[n] and system.contributors[n] == 1)
+    found = needs(system, policy, flags(system, [atom]))
+    careless = protect(system, policy, found)
+    assert careless.proven
+    assert not careless.secondary(system).any()
+    keep = flags(system, system.tables["first half"])
+    pattern = protect(system, policy, found, keep=keep)
+    assert pattern.proven
+    assert not pattern.hidden[keep].any()
+    assert pattern.secondary(system)[cells_of(system, year)["a1", "b1"]]
+    up, down_ = pattern.ranges()
+    assert up[keep].max() == down_[keep].max() == 0

@@ -221,22 +221,6 @@ def _virtual(
     )
 
 
-def _lone_share(each: _Combination, virtual: Sequence[_Combination]) -> int:
-    """Return the most that a lone contributor knows to be in a virtual cell, from the same combination within it."""
-    return max(
-        (
-            other.relation.facts.absolute
-            for other in virtual
-            if other is not each
-            and other.weights == each.weights
-            and other.relation.facts is not None
-            and other.relation.facts.contributors == 1
-            and all(set(dict(other.region).get(name, ())) & set(leaves) for name, leaves in each.region)
-        ),
-        default=0,
-    )
-
-
 def _coefficients(group: _Group, columns: Sequence[str], weights: Iterable[int]) -> dict[int, int]:
     cells = [group.cells[group.columns.index(name)] for name in columns]
     return {cell: int(weight) for cell, weight in zip(cells, weights, strict=True) if weight}
@@ -291,8 +275,4 @@ def _with(
         parts.append(restricted(replace(own, down=np.where(signed, np.maximum(own.down, 1), own.down)), mine & new))
     up, down = (np.array([0] * old + [getattr(each, end) for each in virtual], np.int64) for end in ("up", "down"))
     parts.append(Needs(up > 0, up, down))
-    found = strictest(parts, size)
-    shares = np.array([0] * old + [_lone_share(each, virtual) for each in virtual], np.int64)
-    least = np.where(shares > 0, np.maximum(system.values - shares, 0), found.down)
-    found = replace(found, down=np.where(system.nonnegative, np.minimum(found.down, least), found.down))
-    return replace(registered, system=system, policies=flags), found
+    return replace(registered, system=system, policies=flags), strictest(parts, size)

@@ -69,6 +69,7 @@ def link(
     regions = sorted(labels.keys() | set(atom_regions))
     place = {region: number for number, region in enumerate(regions)}
     incidence = _incidence(numbers, regions)
+    owners, given, present = _given(rows, atoms, list(axes))
     blocks = [_table_equations(table, grids[table.name], place) for table in tables]
     finest = {region for table in tables for region in _finest(table, axes)} - set(atom_regions)
     blocks.append(_atom_equations(sorted(finest), atom_regions, place, incidence))
@@ -81,7 +82,9 @@ def link(
         shown=np.array([region in shown for region in regions], bool),
         equations=distinct(sp.vstack(blocks).tocsr()),
         atoms=incidence,
-        **_facts(rows, atoms, list(axes), incidence),
+        owners=owners,
+        given=given,
+        **_facts(owners, given, present, incidence),
     )
 
 
@@ -158,16 +161,23 @@ def _incidence(atoms: np.ndarray, regions: Sequence[Region]) -> sp.csc_matrix:
     return sp.csc_matrix((np.ones(indptr[-1]), np.concatenate(columns), indptr), (len(atoms), len(regions)))
 
 
-def _facts(rows: pl.DataFrame, atoms: pl.DataFrame, axes: list[str], incidence: sp.csc_matrix) -> dict[str, Integers]:
-    """Return values, contributors, absolute, largest, second and sole of every region."""
+def _given(rows: pl.DataFrame, atoms: pl.DataFrame, axes: list[str]) -> tuple[Integers, sp.csr_matrix, sp.csr_matrix]:
+    """Return contributors, what each gives to the atoms, and 1 where it has a row."""
     located = rows.join(atoms.with_row_index("atom"), on=axes) if axes else rows.with_columns(atom=pl.lit(0))
     contributors, place = np.unique(located["contributor"].to_numpy(), return_inverse=True)
     at = (place, located["atom"].to_numpy().astype(np.int64))
     shape = (len(contributors), len(atoms))
     given = sp.csr_matrix((located["amount"].to_numpy(), at), shape)
     present = sp.csr_matrix((np.ones(len(place), np.int64), at), shape)
+    return contributors.astype(np.int64), given, present
+
+
+def _facts(
+    contributors: Integers, given: sp.csr_matrix, present: sp.csr_matrix, incidence: sp.csc_matrix
+) -> dict[str, Integers]:
+    """Return values, contributors, absolute, largest, second and sole of every region."""
     columns = incidence.astype(np.int64)
-    work = np.cumsum(incidence.T @ np.bincount(at[1], minlength=len(atoms))) // _SLICE
+    work = np.cumsum(incidence.T @ present.sum(axis=0).A1) // _SLICE
     parts = []
     for part in np.unique(work):
         regions = columns[:, work == part]

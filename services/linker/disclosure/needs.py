@@ -69,11 +69,12 @@ def needs(system: LinkedSystem, policy: ProtectionPolicy, also: Flags | None = N
 def down(system: LinkedSystem, found: Needs, attacker: Attacker) -> Integers:
     """Return how far below its true value each cell must be possible for an attacker.
 
-    That is the need, but no further than to what the attacker knows to be in the cell.
+    That is the need, but where nothing is below 0 no further than to what the attacker itself gave to the cell.
     """
-    atoms = system.atom_cells()
-    known = np.where(np.isin(atoms, attacker.known), system.values[atoms], 0)
-    floor = np.clip(system.atoms.T.astype(np.int64) @ known, 0, np.maximum(system.values, 0))
+    cells, amounts = attacker.holds
+    floor = np.zeros(len(system), np.int64)
+    floor[cells] = amounts
+    floor = np.clip(floor, 0, np.maximum(system.values, 0))
     return np.where(system.nonnegative, np.minimum(found.down, system.values - floor), found.down)
 
 

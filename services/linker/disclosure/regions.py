@@ -74,4 +74,6 @@ def unlinked(nets: pl.DataFrame, column: str, size: int, *, counted: bool) -> Li
         shown=np.ones(size, bool),
         equations=sp.csr_matrix((0, size)),
         atoms=sp.csc_matrix((0, size)),
+        owners=np.zeros(0, np.int64),
+        given=sp.csr_matrix((0, 0), dtype=np.int64),
     )

@@ -25,7 +25,7 @@ from linker.disclosure.classification import ClassificationError
 from linker.disclosure.facts import CONTRIBUTOR, MONTH, ContributionError, FactFrame
 from linker.disclosure.linking import link
 from linker.disclosure.needs import Needs, ProtectionPolicy, needs
-from linker.disclosure.system import Flags, Integers, LinkedSystem, joined
+from linker.disclosure.system import Flags, Integers, LinkedSystem, joined, summed_by
 from linker.disclosure.views import Region, View, blocks
 
 _DEPARTMENT = "department"
@@ -138,7 +138,7 @@ def department_insiders(registered: RegisteredSystem) -> tuple[Attacker, ...]:
         leaves = dict(region).get(_DEPARTMENT, ())
         if len(leaves) == 1:
             known.setdefault(leaves[0], np.zeros(len(registered.system), bool))[cell] = True
-    return insiders(known)
+    return insiders(registered.system, known)
 
 
 def _new_views(shown: Sequence[View], earlier: Sequence[View], frames: Mapping[str, FactFrame]) -> list[View]:
@@ -169,7 +169,10 @@ def _link(column: str, mine: Sequence[View], frame: FactFrame, persons: Mapping[
         system = link([view.cross_table(months) for view in mine], rows, counted=counted, nonnegative=nonnegative)
     except ClassificationError as error:
         raise ContributionError(f"facts {frame.name}: {error}; register it") from error
-    return replace(system, sole=_renamed(system.sole, persons[frame.name]))
+    names = _identities(system.owners, persons[frame.name])
+    owners = np.unique(names)
+    given = summed_by(names, system.given, owners)
+    return replace(system, sole=_renamed(system.sole, persons[frame.name]), owners=owners, given=given)
 
 
 def _components(facts: Sequence[FactFrame]) -> dict[str, pl.DataFrame]:
@@ -203,19 +206,30 @@ def components(rows: pl.DataFrame, of: Sequence[str]) -> pl.DataFrame:
 def _renamed(sole: Integers, identities: pl.DataFrame) -> Integers:
     """Return the identities of lone contributors."""
     known = np.flatnonzero(sole >= 0)
-    found = pl.DataFrame({CONTRIBUTOR: sole[known]}).join(identities, on=CONTRIBUTOR, how="left", maintain_order="left")
     result = sole.copy()
-    result[known] = found["identity"].to_numpy()
+    result[known] = _identities(sole[known], identities)
     return result
 
 
+def _identities(contributors: Integers, identities: pl.DataFrame) -> Integers:
+    asked = pl.DataFrame({CONTRIBUTOR: contributors})
+    found = asked.join(identities, on=CONTRIBUTOR, how="left", maintain_order="left")["identity"]
+    return found.to_numpy().astype(np.int64)
+
+
 def renumbered(system: LinkedSystem) -> LinkedSystem:
-    """Return the system with lone contributors numbered by their first cell, so that no number of a run matters."""
+    """Return the system with lone contributors numbered by their first cell, so that no number of a run matters.
+
+    What others give is forgotten.
+    """
     known = np.flatnonzero(system.sole >= 0)
     first = {who: number for number, who in enumerate(dict.fromkeys(system.sole[known].tolist()))}
     sole = system.sole.copy()
     sole[known] = [first[who] for who in system.sole[known].tolist()]
-    return replace(system, sole=sole)
+    alone = np.array(sorted(first), np.int64)
+    order = np.argsort([first[who] for who in alone.tolist()])
+    given = summed_by(system.owners, system.given, alone)[order]
+    return replace(system, sole=sole, owners=np.arange(len(alone)), given=given)
 
 
 def _policies(system: LinkedSystem, found: Sequence[View], policies: Collection[str]) -> dict[str, Flags]:

@@ -41,8 +41,8 @@ _PREFERRED = 0.5  # what a cell costs that was hidden before
 class Pattern:
     """What is hidden, with its record. Internal: never tells anyone which cells are primary.
 
-    `hidden`: cells not shown, atoms that no table shows included. `failures`: demands that cannot be met by hiding
-    anything. `unchecked`: demands that a program did not finish, or whose witness does not stand the check.
+    `hidden`: cells that nobody knows, atoms that no table shows included. `failures`: demands that cannot be met by
+    hiding anything. `unchecked`: demands that a program did not finish, or whose witness does not stand the check.
     `programs`: programs solved. `witnesses`: the certificate: differences from the true table that count.
     """
 
@@ -96,7 +96,7 @@ def protect(
     `found`: what must stay uncertain, where that is more than the policy's rules for shown cells say; its primary cells
     need not be shown. `prefer`: cells that are hidden rather than others, as they were hidden before.
     `keep`: cells that are known whether they are hidden or not, so that hiding them protects nothing; a primary cell is
-    hidden all the same.
+    hidden all the same. One that no table shows is as good as shown.
 
     Guarantee: if the pattern is proven, each of its attackers finds it possible that any primary cell it does not know
     lies as far above and below its true value as `needs` says (`uncertified`); nothing is claimed of a pattern
@@ -105,8 +105,10 @@ def protect(
     found = needs(system, policy) if found is None else found
     attackers = (outsider(), *(lone_contributors(system) if policy.singletons else ()), *insiders)
     may_hide = system.shown & ((system.contributors > 0) | policy.zeros_are_disclosive)
-    may_hide = (may_hide if keep is None else may_hide & ~keep) | (found.primary & system.shown)
-    gauss = eliminate(
+    kept = np.zeros(len(system), bool) if keep is None else keep & ~found.primary
+    may_hide = (may_hide & ~kept) | (found.primary & system.shown)
+    unshown = ~system.shown & ~kept
+    gauss = eliminate(  # it does not know of kept cells: a way round them is cheaper found by the programs
         system,
         found.primary,
         may_hide=may_hide,
@@ -115,12 +117,12 @@ def protect(
         prefer=prefer,
     )
     progress("elimination", 1, 1)
-    return _Search(system, found, attackers, may_hide, gauss, progress, prefer).run()
+    return _Search(system, found, attackers, may_hide, unshown, gauss, progress, prefer).run()
 
 
 def prove(system: LinkedSystem, found: Needs, attackers: tuple[Attacker, ...], hidden: Flags) -> Pattern:
     """Attack a given pattern without changing it; for patterns of other programs, and controls that must fail."""
-    search = _Search(system, found, attackers, hidden & system.shown, hidden, _silent)
+    search = _Search(system, found, attackers, hidden & system.shown, ~system.shown, hidden, _silent)
     for demand in search.attack():
         search.fail(demand)
     return search.pattern()
@@ -135,13 +137,14 @@ class _Search:
         found: Needs,
         attackers: tuple[Attacker, ...],
         may_hide: Flags,
+        unshown: Flags,
         start: Flags,
         progress: Progress,
         prefer: Flags | None = None,
     ) -> None:
         self._system, self._needs, self._attackers = system, found, attackers
-        self._movable = may_hide | ~system.shown
-        self._core = start | ~system.shown  # stays hidden until the clean-up
+        self._movable = may_hide | unshown
+        self._core = start | unshown  # stays hidden until the clean-up
         self._hidden = self._core.copy()
         self._progress = progress
         self._witnesses = Witnesses(system, found, attackers)

@@ -38,7 +38,8 @@ class LinkedSystem:
     `nonnegative`: everybody knows that no contribution is below 0. `shown`: some table shows it.
     `equations`: csr, equations × cells, `equations @ values == 0`. `atoms`: csc, atoms × cells, how often the cell
     counts the atom: 1 or nothing, but for combinations of several measures (`relations`); every atom is a cell of its
-    own as well.
+    own as well. `owners`, `given`: contributors, ascending, and what each gives to the atoms, owners × atoms; of lone
+    contributors at least, so far as they are known.
     """
 
     tables: Mapping[str, Integers]
@@ -54,6 +55,8 @@ class LinkedSystem:
     shown: Flags
     equations: sp.csr_matrix
     atoms: sp.csc_matrix
+    owners: Integers
+    given: sp.csr_matrix
 
     def __post_init__(self) -> None:
         """Check.
@@ -89,11 +92,13 @@ def joined(systems: Sequence[LinkedSystem]) -> LinkedSystem:
 
     Tables of different measures have different names.
     """
+    apart = {"tables", "labels", "equations", "atoms", "owners", "given"}
     arrays = {
         field.name: np.concatenate([getattr(system, field.name) for system in systems])
         for field in fields(LinkedSystem)
-        if field.name not in {"tables", "labels", "equations", "atoms"}
+        if field.name not in apart
     }
+    owners = np.unique(np.concatenate([system.owners for system in systems]))
     starts = np.cumsum([0, *(len(system) for system in systems)])
     return LinkedSystem(
         tables={
@@ -104,8 +109,18 @@ def joined(systems: Sequence[LinkedSystem]) -> LinkedSystem:
         labels=tuple(label for system in systems for label in system.labels),
         equations=sp.block_diag([system.equations for system in systems], format="csr"),
         atoms=sp.block_diag([system.atoms for system in systems], format="csc"),
+        owners=owners,
+        given=sp.hstack([summed_by(system.owners, system.given, owners) for system in systems], format="csr"),
         **arrays,
     )
+
+
+def summed_by(names: Integers, given: sp.csr_matrix, owners: Integers) -> sp.csr_matrix:
+    """Return the rows of `given`, which have these names, added up by owner; what has another name is left out."""
+    found = np.flatnonzero(np.isin(names, owners))
+    places = np.searchsorted(owners, names[found])
+    which = sp.csr_matrix((np.ones(len(found), np.int64), (places, found)), (len(owners), len(names)))
+    return (which @ given).tocsr()
 
 
 def distinct(equations: sp.csr_matrix) -> sp.csr_matrix:
