@@ -66,6 +66,7 @@ def test_a_rule_that_is_off_is_0_or_an_empty_list() -> None:
     ("old", "new", "wrong"),
     [
         ("threshold = 5\n", "", "policy standard: threshold is missing"),
+        ("zeros_are_disclosive = false", "zeros_are_disclosive = true", "zeros_are_disclosive must be false: an empty"),
         ("threshold = 5\n", "threshold = 1\n", "policy standard: threshold must be .* at least 2"),
         ("threshold = 5\n", "threshold = 5.0\n", "policy standard: threshold must be a whole number"),
         ("threshold = 5\n", "threshold = true\n", "policy standard: threshold must be a whole number"),

@@ -109,13 +109,20 @@ def _table_policy(entry: Entry) -> TablePolicy:
             dominance=_dominance(entry),
             interval_percent=entry.number("interval_percent", at_most=_PERCENT),
             interval_minimum=entry.number("interval_minimum_ore", at_least=1),
-            zeros_are_disclosive=entry.flag("zeros_are_disclosive"),
+            zeros_are_disclosive=_zeros_are_disclosive(entry),
             singletons=entry.flag("singletons"),
         ),
         entry.flag("department_insiders"),
     )
     entry.nothing_else()
     return policy
+
+
+def _zeros_are_disclosive(entry: Entry) -> bool:
+    """Return False: the gate knows combinations of categories that somebody is in, and cannot hide the others."""
+    if entry.flag("zeros_are_disclosive"):
+        raise entry.wrong("zeros_are_disclosive must be false: an empty cell of registered tables cannot be hidden")
+    return False
 
 
 def _dominance(entry: Entry) -> tuple[tuple[int, int], ...]:
