@@ -10,89 +10,35 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import Engine, select, update
+from sqlalchemy import select, update
 
 from kinlink import ristretto255
 from kinlink.pseudonyms import Kind, Suite
 from pseudonymizer.doors import Doors
-from pseudonymizer.encoding_keys import EncodingKeys, HandedOut
+from pseudonymizer.encoding_keys import EncodingKeys
 from pseudonymizer.inventory import KeyInventory
 from pseudonymizer.keyset import KeyName, Keyset
 from pseudonymizer.keystore import tables
 from pseudonymizer.keystore.encryption_keys import KeyStoreError
 from pseudonymizer.keystore.store import KeyStore
-from pseudonymizer.ledger import Ledger
 from pseudonymizer.lifecycle import KeyState, Transition, Use, usable, uses
-from pseudonymizer.policy import Policy
-from pseudonymizer.rotations import Rotations, Statement
-from servicekit.audit import AuditLog
 from servicekit.budget import Budget
 from servicekit.errors import ServiceError
 from servicekit.identity import Caller, Role
 from tests.unit import key_fixtures as given
-
-SCHEMA, OTHER_SCHEMA = "dk-person-1.0123456789abcdef", "dk-person-2.0123456789abcdef"
-LINKAGE = "linkage/familie"
-FIRST, SECOND, ACTIVE = (KeyName(LINKAGE, Kind.ENCODING, version) for version in (1, 2, 0))
-PRISME, REGISTER, DUBU = (
-    Caller(f"spiffe://kinlink.test/source/{name}", Role.SOURCE, name) for name in ("prisme", "folkeregister", "dubu")
+from tests.unit.encoding_key_fixtures import (
+    ACTIVE,
+    DUBU,
+    FIRST,
+    LINKAGE,
+    OTHER_SCHEMA,
+    POLICY,
+    PRISME,
+    REGISTER,
+    SCHEMA,
+    SECOND,
+    Place,
 )
-_CPR = {"kinds": ["cpr"]}
-POLICY = Policy.model_validate(
-    {
-        "suites": ["synthetic"],
-        "domain": [
-            *({"name": f"source/{name}", **_CPR} for name in ("prisme", "folkeregister", "dubu")),
-            {"name": LINKAGE, "kinds": ["cpr", "encoding"]},
-            {"name": "linkage/andet", "kinds": ["encoding"]},
-        ],
-        "grant": [
-            *(
-                {"name": f"{name} encodes", "caller": f"source/{name}", "operation": "encode", "domain": LINKAGE}
-                | {"kinds": ["encoding"]}
-                for name in ("prisme", "folkeregister")
-            ),
-            {"name": "dubu", "caller": "source/dubu", "operation": "evaluate", "domain": "source/dubu", **_CPR},
-            {"name": "links", "caller": "linker/familie", "operation": "convert", "from": ["source/dubu"]}
-            | {"to": LINKAGE, **_CPR},
-            {"name": "rekeys", "caller": "linker/familie", "operation": "rekey", "domain": LINKAGE, **_CPR},
-        ],
-        "budget": [
-            {"caller": caller, "per_day": 5, "per_year": 50}
-            for caller in ("source/prisme", "source/folkeregister", "source/dubu", "linker/familie")
-        ],
-    }
-)
-
-
-class Place:
-    """One key store and what hands its keys out."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.store = given.keystore(engine, POLICY)
-        self.audit = AuditLog(engine)
-        self.ledger = Ledger(engine, self.audit, lambda: datetime.now(UTC).date())
-        self.keys = EncodingKeys(POLICY, self.store, self.ledger)
-        self.rotations = Rotations(engine, POLICY, self.store, self.audit)
-
-    def fetch(self, caller: Caller = PRISME, wanted: KeyName = ACTIVE, schema: str = SCHEMA) -> HandedOut:
-        return self.keys.hand_out(caller, wanted, schema)
-
-    def rotate(self) -> None:
-        given.rotate(self.store, FIRST)
-
-    def attest(self, caller: Caller, name: KeyName = FIRST, to: KeyName | None = None, held: int = 0) -> None:
-        self.rotations.attest(caller, Statement(name, to, held, held))
-
-    def states(self) -> list[KeyState]:
-        return [v.state for v in self.store.current()[0] if v.line == (LINKAGE, Kind.ENCODING)]
-
-    def told(self) -> list[tuple[object, ...]]:
-        """Return what the log says of calls: caller, outcome, reason, domain, kind, version, count, grant, evidence."""
-        columns = ("outcome", "reason", "subject", "kind", "key_version", "count", "grant", "evidence")
-        entries = [e for e in self.audit.entries() if e["rpc"].endswith("/GetEncodingKey")]
-        return [tuple(entry[column] for column in ("caller", *columns)) for entry in entries]
 
 
 @pytest.fixture
@@ -177,10 +123,10 @@ def test_another_key_and_what_is_no_schema_is_refused(
 
 
 def test_a_handing_out_counts_against_the_budget(place: Place) -> None:
-    for _ in range(5):
+    for _ in range(50):
         place.fetch()
     assert reason(place.fetch) == "BUDGET_DAY"
-    assert Budget(place.engine).used("source/prisme", f"{datetime.now(UTC):%Y-%m-%d}") == 5
+    assert Budget(place.engine).used("source/prisme", f"{datetime.now(UTC):%Y-%m-%d}") == 50
 
 
 def test_no_entry_no_key(place: Place) -> None:
