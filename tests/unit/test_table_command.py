@@ -156,6 +156,9 @@ def test_workbook_shows_the_table_its_data_and_what_it_means(said: Said, tmp_pat
 def test_workbook_has_amounts_in_kroner_and_shares_as_shares(said: Said, tmp_path: Path) -> None:
     for name in ("means", "to_date"):
         said("table", "get", name, "--out", f"{tmp_path}/{name}.xlsx")
+        assert workbook.read(tmp_path / f"{name}.xlsx")["Tabel"].get("A2") == (
+            "Beløb i kroner" if name == "means" else None
+        )
     means = workbook.rows(workbook.read(tmp_path / "means.xlsx")["Data"])
     assert means[0]["Værdi"] == 11_300.50
     assert means[0]["Enhed"] == "kr. (gennemsnit)"
@@ -186,6 +189,7 @@ def test_release_show_draws_the_pattern_and_says_why_without_telling_which_rule(
     assert "█ vist: 5 " in text
     assert "▒ videreført: 1 " in text
     assert "· skjult: 3 " in text
+    assert "ikke tegnet" not in text
     assert "De skjulte tal beskytter hinanden." in text.replace("\n", " ")
     for word in ("primær", "sekundær", "primary", "secondary"):
         assert word not in text

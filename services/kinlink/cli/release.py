@@ -89,12 +89,17 @@ def show(
 
 def _pattern(page: Console, table: Table) -> None:
     page.print(title(table), style="bold", highlight=False)
-    grid = draw(lay_out(table, page.width, lambda cell: SIGNS[cell.status]), _sign, "center")
+    layout = lay_out(table, page.width, lambda cell: SIGNS[cell.status])
+    grid = draw(layout, _sign, "center")
     page.print(grid, width=max(page.width, page.measure(grid).maximum) if not page.is_terminal else None)
     counts = Counter(cell.status for cell in table.cells)
     for status, sign in SIGNS.items():
         line = Text.assemble((sign, _STYLES[status]), f" {STATUSES[status]}: {counts[status]} ({_MEANS[status]})")
         page.print(line)
+    if sum(cell is not None for row in layout.rows for cell in row.cells) < len(table.cells):
+        page.print(
+            "Antallene er af hele tabellen. Gentagelser og rækker, hvor alt er 0, er ikke tegnet.", highlight=False
+        )
     page.print()
     reasons = []
     if counts["suppressed"]:

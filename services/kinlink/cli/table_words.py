@@ -85,7 +85,7 @@ def footnotes(table: Table) -> list[str]:
         divided = any(measure.unit in _DIVIDED for measure in table.measures)
         notes += [
             f"{SUPPRESSED} betyder, at tallet findes, men ikke vises af hensyn til de berørte. Det er ikke 0."
-            + (" Det står også, hvor der ikke er nogen at dele med." if divided else ""),
+            + (" Det står også, hvor gruppen er tom, så der ikke er et gennemsnit eller en andel." if divided else ""),
             "Skjulte tal mangler, når viste tal lægges sammen. Brug tabellens egne totaler.",
         ]
     carried = sorted({cell.revision for cell in table.cells if cell.status == "carried"})

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 
@@ -37,6 +38,8 @@ _PAGE = 10_000  # a sheet is as wide as it must be
 _NUMBERS = {"count": "#,##0", "amount_ore": "#,##0", "mean_ore": "#,##0", "share": "0.0%", "mean": "0.00"}
 _A4 = 9
 _WIDE = 100  # characters of a line of text
+_LINE = 15  # its height
+_KRONER = frozenset({"amount_ore", "mean_ore"})
 
 
 class _Formats:
@@ -75,13 +78,15 @@ def value(cell: Cell, unit: str) -> float | None:
     """Return a cell's number as Excel has it, amounts in kroner; None when it is suppressed."""
     if cell.value is None:
         return None
-    return cell.value / 100 if unit in {"amount_ore", "mean_ore"} else cell.value
+    return cell.value / 100 if unit in _KRONER else cell.value
 
 
 def _picture(sheet: Worksheet, table: Table, units: Mapping[str, str], formats: _Formats) -> None:
     layout = lay_out(table, _PAGE, writer(table))
     bold = formats(bold=True)
     sheet.write_string(0, 0, title(table), formats(bold=True, font_size=14))
+    if _KRONER & set(units.values()):
+        sheet.write_string(1, 0, "Beløb i kroner", formats(italic=True))
     first = 2
     for column, heading in enumerate(layout.titles):
         sheet.write_string(first, column, heading, bold)
@@ -94,7 +99,7 @@ def _picture(sheet: Worksheet, table: Table, units: Mapping[str, str], formats: 
             sheet.write_string(line, column, label)
         for column, cell in enumerate(row.cells, beside):
             _number(sheet, line, column, cell, units, formats)
-    _widths(sheet, beside, len(layout.headings))
+    _widths(sheet, beside, len(layout.headings), _numbers_width(layout.headings, table, units))
     sheet.freeze_panes(first + 1, beside)
     for below, note in enumerate([*footnotes(table), *omissions(table)], line + 2):
         sheet.write_string(below, 0, note, formats(italic=True))
@@ -147,9 +152,8 @@ def _explanation(sheet: Worksheet, table: Table, formats: _Formats) -> None:
     lines = [
         ("Tabel", definition.title_da),
         ("På engelsk", definition.title_en),
-        ("Definition", f"{definition.table_id} version {definition.version}"),
-        ("Omfatter", definition.universe),
-        ("Periode", f"{period(table.period)} ({table.period})"),
+        ("Definition", f"{definition.table_id} version {definition.version}: {definition.universe}"),
+        ("Periode", " · ".join(dict.fromkeys((period(table.period), table.period)))),
         ("Referencedato", table.reference_date.isoformat()),
         ("Revision", str(table.revision)),
         ("Udgivet", table.released_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")),
@@ -168,10 +172,18 @@ def _explanation(sheet: Worksheet, table: Table, formats: _Formats) -> None:
         repeated = line and lines[line - 1][0] == word
         sheet.write_string(line, 0, "" if repeated else word, formats(bold=True, valign="top"))
         sheet.write_string(line, 1, meaning, wrapped)
+        sheet.set_row(line, _LINE * len(textwrap.wrap(meaning, _WIDE)))
     sheet.set_column(0, 0, 16)
     sheet.set_column(1, 1, _WIDE)
 
 
-def _widths(sheet: Worksheet, labels: int, numbers: int) -> None:
+def _numbers_width(headings: Sequence[str], table: Table, units: Mapping[str, str]) -> int:
+    """Return how wide columns of numbers are: as the longest word of a heading, or the longest number and its mark."""
+    words = [len(word) for heading in headings for word in heading.split()]
+    numbers = [len(f"{value(cell, units[cell.measure]) or 0:,.0f}") + len(mark(cell)) for cell in table.cells]
+    return max([4, *words, *numbers]) + 2
+
+
+def _widths(sheet: Worksheet, labels: int, numbers: int, wide: int = 16) -> None:
     sheet.set_column(0, labels - 1, 28)
-    sheet.set_column(labels, labels + numbers - 1, 16)
+    sheet.set_column(labels, labels + numbers - 1, wide)
