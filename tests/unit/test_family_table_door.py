@@ -119,6 +119,7 @@ def test_granted_consumer_gets_tables_of_the_same_rows_and_no_others(served: run
         assert found.digest == TABLE.coded[0].digest
         assert found.to_frame().equals(client.stream_table("coded_families", "2014"))
         assert "kodede rækker" in found.definition.notes[0]
+        assert [axis.titles_da[axis.total] for axis in found.axes] == ["I alt", "I alt"]
         for ask in (client.get_table, client.stream_table):
             with pytest.raises(ConflictError):
                 ask(made.TABLE_ID, "2014")

@@ -24,6 +24,7 @@ from linker.tables.registry import Axis, Unit
 
 _STEP_ORE = 100_000
 _HIDDEN_DA = "Skjult"
+_ALL_DA = "I alt"
 _SOME_DA = "Beløb, størrelsen er skjult"
 _NOTE = "Beregnet af familietabellens kodede rækker, ikke af de præcise tal: for den, som har familietabellen."
 _AMOUNT_NOTE = "Et interval regnes som sin midte, og et skjult beløb som gennemsnittet; tallene er derfor tilnærmede."
@@ -55,14 +56,16 @@ CODED_DEPARTMENTS = Definition(
 )
 DEFINITIONS = (CODED_FAMILIES, CODED_DEPARTMENTS)
 
-_CHILDREN = ReleasedAxis("children", "Hjemmeboende børn", ("1", "2", "≥3", HIDDEN), (), "all", {HIDDEN: _HIDDEN_DA})
+_CHILDREN = ReleasedAxis(
+    "children", "Hjemmeboende børn", ("1", "2", "≥3", HIDDEN), (), "all", {HIDDEN: _HIDDEN_DA, "all": _ALL_DA}
+)
 _SINGLE = ReleasedAxis(
     "single_provider",
     "Enlig forsørger",
     ("yes", "no", HIDDEN),
     (),
     "all",
-    {"yes": "Ja", "no": "Nej", HIDDEN: _HIDDEN_DA},
+    {"yes": "Ja", "no": "Nej", HIDDEN: _HIDDEN_DA, "all": _ALL_DA},
 )
 _FAMILIES = ReleasedMeasure("families", "Familier", Unit.COUNT)
 
@@ -131,7 +134,7 @@ def _departments(
     first = ReleasedAxis(
         department.name, department.title_da, department.categories, (), "", dict(department.titles_da)
     )
-    titles = {HIDDEN: _HIDDEN_DA, SOME: _SOME_DA, "all": "I alt"}
+    titles = {HIDDEN: _HIDDEN_DA, SOME: _SOME_DA, "all": _ALL_DA}
     second = ReleasedAxis("band", "Nettoudgift, kr.", (*bands.labels, SOME, HIDDEN), (), "all", titles)
     cells: list[ReleasedCell] = []
     for code in first.categories:
