@@ -27,6 +27,8 @@ UNHARDENED = replace(SCHEMA, taps=1, fields=tuple(replace(field, hashes=8) for f
 # Diffused, but of filters as sparse as those.
 SPARSE = replace(UNHARDENED, taps=SCHEMA.taps)
 KEY = EncodingKey(bytes(range(32)), "familiestatistik", 1)
+# The attacker's luck depends on the key: under the keys of this id unhardened filters fall, under some others in part.
+FALLS = "dk-person-1.533a2cd332b5472f"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Town:
 
     def encodings(self, schema: LinkageSchema) -> list[bytes]:
         field = schema.field("family_name")
-        bits, diffusion = (KEY.derive(SCHEMA.id, use, field.key) for use in ("bits", "diffusion"))
+        bits, diffusion = (KEY.derive(FALLS, use, field.key) for use in ("bits", "diffusion"))
         return [row.tobytes() for row in FilterMaker(field, bits, diffusion, schema.taps).encode(self.names)]
 
     def shares(self, reading: NDArray[np.int64]) -> tuple[float, float]:

@@ -62,7 +62,7 @@ WRONG = {
     'bits = 64\nhashes = 4\nkey = "name"\n[[fields]]': ("", "field given: bits is missing"),
     "bits = 64": ("bits = 100", "field given: bits must be a power of two"),
     "gram = 2": ("gram = 9", "field given: gram must be 1 to 3"),
-    "hashes = 4": ("hashes = 5", "field family: kind, gram, positional, bits, hashes differ"),
+    "hashes = 4": ("hashes = 5", "field family: gram, positional, bits, hashes differ"),
     '"person"': ('"dog"', "field given: describes must be one of person, family, address"),
     "taps = 3": ("taps = 0", "taps must be 1 to 8"),
     "[[fields]]": ("[[fields]]\nsize = 1", "field given: size is unknown"),

@@ -280,9 +280,9 @@ def _check(schema: LinkageSchema) -> None:
         raise SchemaError("a schema needs at least one field and one token")
     shapes: dict[str, tuple[object, ...]] = {}
     for field in schema.fields:
-        shape = (field.kind, field.gram, field.positional, field.bits, field.hashes)
+        shape = (field.gram, field.positional, field.bits, field.hashes)
         if shapes.setdefault(field.key, shape) != shape:
-            raise SchemaError(f"field {field.name}: kind, gram, positional, bits, hashes differ from others of its key")
+            raise SchemaError(f"field {field.name}: gram, positional, bits, hashes differ from others of its key")
     for rule in schema.tokens:
         for part in rule.parts + rule.unordered:
             schema.field(part.field)
