@@ -8,10 +8,13 @@ from pathlib import Path
 from examples.municipality import (
     job_status,
     ledger,
+    names,
+    names_extract,
     near_misses,
     numbers,
     other_families,
     outsiders,
+    payers,
     population,
     posting_extracts,
     register_extract,
@@ -25,10 +28,13 @@ from examples.municipality.formats import Writer
 from examples.municipality.people import People
 
 
-def generate(scale_name: str, out: Path, *, residents: int | None = None, seed: int = SEED) -> str:
+def generate(
+    scale_name: str, out: Path, *, residents: int | None = None, seed: int = SEED, payers_too: bool = False
+) -> str:
     """Write `out/extracts` and `out/truth`, and return a digest over all of it.
 
-    `residents` fills the city with households without children up to that many registered persons.
+    `residents` fills the city with households without children up to that many registered persons. `payers_too` adds
+    the register's names and the postings whose payer has no number; everything else stays as it is.
     """
     stream = partial(generator, seed)
     size = scale(scale_name)
@@ -87,4 +93,8 @@ def generate(scale_name: str, out: Path, *, residents: int | None = None, seed: 
     figures = truth.expected(size, table, linked, sums, planted)
     figures["residents"] = int(persons["resident"].sum())
     truth.write(out / "truth", tables, figures, planted, numbered)
+    if payers_too:
+        named = names.draw(people, stream("names"))
+        names_extract.write(people, numbered, named, extracts / "folkeregister", stream("names extract"))
+        payers.write(books, people, numbered, named, out, stream("payers"))
     return truth.digest(out)
