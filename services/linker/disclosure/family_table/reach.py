@@ -8,13 +8,18 @@
 3. Each row gives an interval; a fact's interval is their sum. The attacker takes no family to be below zero.
 4. An amount is reached if the interval ends closer to it than the table's policy asks for; a count, if the interval
    does not reach both 0 and the threshold.
+5. Departments whose totals hide each other are told together: who knows the sum of two, and that one is not small,
+   knows that the other is not large. What rows tell of departments is told in full by an interval for each set of them,
+   the sum of the rows' intervals for it; each must leave the largest of what is asked for the hidden totals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
+import numpy as np
 import polars as pl
 
 from linker.disclosure.family_table.columns import HIDDEN, PROPERTIES, SOME, TOTAL, Bands, property_limits
@@ -29,7 +34,8 @@ _DEPARTMENT = "department"
 _BANDED = {"n_services": "services", "n_departments": "departments"}
 _COUNTS = ("families", "persons", "adults", "children", "single_providers")
 Interval = tuple[int, int | None]
-Region = tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]
+Leaves = tuple[tuple[str, tuple[str, ...]], ...]
+Region = tuple[str, Leaves]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +69,59 @@ def reached(
                 else:
                     hidden.setdefault(region, definition.table_id)
     policy_of = {definition.table_id: policies[definition.policy] for definition, _ in tables}
+    unknown = {region: policy_of[table_id] for region, table_id in hidden.items() if region not in shown}
+    told = [region for region, policy in unknown.items() if _is_reached(rows, region, policy)]
     return sorted(
-        f"{table_id}: {region[0]} of {', '.join('+'.join(leaves) for _, leaves in region[1]) or 'all families'}"
-        for region, table_id in hidden.items()
-        if region not in shown and _is_reached(rows, region, policy_of[table_id])
+        f"{hidden[region]}: {region[0]} of {', '.join('+'.join(leaves) for _, leaves in region[1]) or 'all families'}"
+        for region in told or _told_together(rows, unknown)
     )
+
+
+def _told_together(rows: Rows, unknown: Mapping[Region, ProtectionPolicy]) -> list[Region]:
+    """Return the hidden totals of departments, if the rows leave too little room for what they are together."""
+    of_each = {leaves[0][1][0]: (_AMOUNT, leaves) for (column, leaves) in unknown if _is_department(column, leaves)}
+    total = (_AMOUNT, ())
+    regions = [*of_each.values(), *([total] if total in unknown else [])]
+    need = max((_need(_amounts(rows, _codes(region))["true"], unknown[region]) for region in regions), default=0)
+    names = [name for name in rows.amounts.columns if name.startswith(f"{TOTAL}_")]
+    hides = np.isin(names, [f"{TOTAL}_{code}" for code in of_each])
+    (low, high), (least, most) = _limits(rows, names), _limits(rows, [TOTAL])
+    true = rows.amounts.select(names).to_numpy()
+    for size in range(1, len(names) + 1) if of_each else ():
+        for those in combinations(range(len(names)), size):
+            inside = np.isin(np.arange(len(names)), those)
+            if not hides[inside].any() or (total not in unknown and not hides[~inside].any()):
+                continue  # what they are together is shown
+            floor = np.maximum(low[:, inside].sum(axis=1), least[:, 0] - high[:, ~inside].sum(axis=1)).sum()
+            ceiling = np.minimum(high[:, inside].sum(axis=1), most[:, 0] - low[:, ~inside].sum(axis=1)).sum()
+            value = int(true[:, inside].sum())
+            if value - floor < need or ceiling - value < need:
+                return list(of_each.values())
+    return []
+
+
+def _is_department(column: str, leaves: Leaves) -> bool:
+    return column == _AMOUNT and len(leaves) == 1 and len(leaves[0][1]) == 1
+
+
+def _limits(rows: Rows, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the greatest amount that each row can have, in a column for each name."""
+    lows, highs = zip(*(_interval(rows, name) for name in names), strict=True)
+    return (
+        np.column_stack([each.cast(pl.Float64).to_numpy() for each in lows]),
+        np.column_stack([each.cast(pl.Float64).fill_null(np.inf).to_numpy() for each in highs]),
+    )
+
+
+def _codes(region: Region) -> Sequence[str] | None:
+    return dict(region[1]).get(_DEPARTMENT)
+
+
+def _need(true: pl.Series, policy: ProtectionPolicy) -> int:
+    """Return how far from its value a hidden amount must be possible."""
+    value, largest = int(true.sum()), int(true.abs().max() or 0)  # type: ignore[arg-type]
+    percent = (policy.p_percent or 0) * largest // 100
+    return max(percent, policy.interval_percent * abs(value) // 100, policy.interval_minimum)
 
 
 def _region(definition: RegisteredTable, axes: Sequence[Axis], categories: Sequence[str], column: str) -> Region | None:
@@ -92,12 +146,8 @@ def _is_reached(rows: Rows, region: Region, policy: ProtectionPolicy) -> bool:
     if column != _AMOUNT:
         low, high = _count(rows.coded, column, dict(leaves))
         return low > 0 or (high is not None and high < policy.threshold)
-    of_family = _amounts(rows, dict(leaves).get(_DEPARTMENT))
-    value = int(of_family["true"].sum())
-    largest = int(of_family["true"].abs().max() or 0)  # type: ignore[arg-type]
-    need = max(
-        (policy.p_percent or 0) * largest // 100, policy.interval_percent * abs(value) // 100, policy.interval_minimum
-    )
+    of_family = _amounts(rows, _codes(region))
+    need, value = _need(of_family["true"], policy), int(of_family["true"].sum())
     low = int(of_family["low"].sum())
     high = None if of_family["high"].null_count() else int(of_family["high"].sum())
     return value - low < need or (high is not None and high - value < need)
