@@ -31,7 +31,7 @@ from linker.disclosure.registered_system import (
 from linker.disclosure.suppression import Pattern, Progress, protect
 from linker.disclosure.system import Flags, Integers, LinkedSystem
 from linker.disclosure.unions import united
-from linker.disclosure.views import remainders, views
+from linker.disclosure.views import View, remainders, views
 from linker.tables.registry import RegisteredTable, Unit
 
 
@@ -95,7 +95,9 @@ def protected(
     """
     shown = views(tables, facts, through_month)
     used = {name: policies[name] for name in sorted({view.policy for view in shown})}
-    earlier = [view for basis in reversed(past) for view in basis.views if basis.year == year or not view.months]
+    earlier = [
+        view for basis in reversed(past) for view in basis.views if _is_told(view, basis.year, year, through_month)
+    ]
     registered = registered_system(shown, [*remainders(shown), *earlier], facts, used)
     rules = {name: policy.protection for name, policy in used.items()}
     of_period = frozenset(axis.name for table in tables for axis in table.axes if axis.of_period)
@@ -125,6 +127,11 @@ def protected(
         progress=progress,
     )
     return Protected(replace(whole, system=system), pattern, own.primary, single.primary)
+
+
+def _is_told(view: View, then: int, year: int, through_month: int) -> bool:
+    """Say whether facts of now tell something of what an earlier release showed: of a stock, or of months till now."""
+    return not view.months or (then == year and view.months[-1] <= through_month)
 
 
 def _pattern(
