@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from linker.disclosure.attackers import insiders, lone_contributors, outsider
-from linker.disclosure.certificate import uncertified
+from linker.disclosure.certificate import fits, uncertified
 from linker.disclosure.classification import Classification
 from linker.disclosure.elimination import eliminate
 from linker.disclosure.linking import CrossTable, link
@@ -82,7 +82,7 @@ def test_no_insider_learns_more_when_cells_are_shown_again(facts: list[Fact]) ->
     system = system_of(ONE, facts)
     cells = cells_of(system, ONE[0])
     known = {b: flags(system, (cell for codes, cell in cells.items() if codes[1] == b)) for b in B}
-    pattern = protect(system, POLICY, insiders=insiders(known))
+    pattern = protect(system, POLICY, insiders=insiders(system, known))
     assert_no_attacker_wins(system, pattern)
 
 
@@ -246,3 +246,42 @@ def test_certificate_refuses_witnesses_that_do_not_fit() -> None:
     shown[a_cell] = False
     assert left(honest, shown) > 0
     assert left([100 * witness for witness in honest]) > 0
+
+
+@pytest.mark.parametrize("nonnegative", [True, False], ids=["nonnegative", "signed"])
+def test_table_of_very_large_and_very_small_amounts_is_proven(nonnegative: bool) -> None:
+    """Ten kroner stand beside a hundred billion; sums are whole in 64 bits. It was refused for solvers' tolerances."""
+    system = wide_amounts(nonnegative=nonnegative)
+    pattern = protect(system, WIDE_POLICY)
+    assert pattern.proven
+    assert pattern.needs.up[pattern.needs.primary].max() > 1_000_000 * pattern.needs.up[pattern.needs.primary].min()
+    off = [np.abs(system.equations @ witness).max() for witness in pattern.witnesses]
+    assert np.median(off) < 0.5
+
+
+def test_certificate_refuses_a_witness_that_is_off_by_a_small_need_where_large_cells_move() -> None:
+    """What an equation may be off was once a share of what it sums: a small cell could go its whole way for nothing."""
+    system = wide_amounts(nonnegative=False)
+    found = needs(system, WIDE_POLICY)
+    cells = cells_of(system, CrossTable("ab", tuple(map(flat, "ab", WIDE))))
+    witness = np.zeros(len(system))
+    for row, column in (("a2", "b1"), ("a5", "b3")):
+        for place in ((row, column), (row, "Total"), ("Total", column), ("Total", "Total")):
+            witness[cells[place]] += 1e13
+    everything = np.ones(len(system), bool)
+    assert fits(system, found, everything, witness)
+    witness[cells["a2", "b3"]] = 500_000
+    assert not fits(system, found, everything, witness)
+
+
+WIDE_POLICY = replace(POLICY, threshold=5, dominance=((1, 75), (2, 90)), interval_minimum=500_000)
+WIDE = tuple(f"a{n}" for n in range(6)), tuple(f"b{n}" for n in range(5))
+
+
+def wide_amounts(*, nonnegative: bool) -> LinkedSystem:
+    random_ = np.random.default_rng(1)
+    at = [random_.choice(len(leaves), 300, p=random_.dirichlet(np.ones(len(leaves)))) for leaves in WIDE]
+    amounts = np.exp(random_.uniform(np.log(1_000), np.log(1e13), 300)).astype(np.int64).tolist()
+    facts = [(WIDE[0][a], WIDE[1][b], n, amounts[n]) for n, (a, b) in enumerate(zip(*at, strict=True))]
+    table = CrossTable("ab", tuple(map(flat, "ab", WIDE)))
+    return link([table], contributions(facts, ("a", "b")), nonnegative=nonnegative)

@@ -15,7 +15,8 @@ from linker.disclosure.attackers import Attacker
 from linker.disclosure.needs import Needs, down
 from linker.disclosure.system import Flags, LinkedSystem, Numbers
 
-_TOLERANCE = 1e-6  # relative to what an equation sums, or to the least need of its measure
+_TOLERANCE = 1e-6  # relative to the least need of the measure, for each cell that moves
+_EXACT = 1e-14  # relative to what an equation sums: as good as numbers of double precision get
 
 
 def uncertified(
@@ -58,7 +59,8 @@ def fits(system: LinkedSystem, needs: Needs, hidden: Flags, witness: Numbers) ->
     )
     if np.any(witness[system.counted] % 1):
         return False
-    if np.any(witness[~hidden]) or np.any((witness + system.values < -_TOLERANCE * unit) & system.nonnegative):
+    least = -_TOLERANCE * unit - _EXACT * system.values
+    if np.any(witness[~hidden]) or np.any((witness + system.values < least) & system.nonnegative):
         return False
-    sums = np.abs(system.equations) @ np.maximum(np.abs(witness), unit)
-    return bool(np.all(np.abs(system.equations @ witness) <= _TOLERANCE * sums))
+    sums = np.abs(system.equations) @ np.where(witness, _TOLERANCE * unit + _EXACT * np.abs(witness), 0.0)
+    return bool(np.all(np.abs(system.equations @ witness) <= sums))

@@ -28,7 +28,9 @@ _ITERATIONS = 400_000
 _DUAL, _PRIMAL = 1, 4  # HiGHS's simplex strategies
 _NODES = 500  # of a search in whole numbers; most need one
 _GAP = 0.05  # by which an answer in whole numbers may be dearer than the cheapest
-_NOISE = 1e-7  # HiGHS's own tolerance; in units of the scale
+_TOLERANCE = 1e-9  # HiGHS's, in units of the scale: a hundredth of its own, as small needs stand beside large ones
+_NOISE = 1e-11  # what is nothing, in the same units
+_PARTS = 1e-7  # what is left of a count that is whole
 _FREE = 1e-5  # cost of a cell that is hidden anyway: enough to keep ways short
 
 
@@ -69,7 +71,8 @@ class _Program:
         model.a_matrix_.start_, model.a_matrix_.index_ = matrix.indptr, matrix.indices
         model.a_matrix_.value_ = matrix.data
         highs = highspy.Highs()  # type: ignore[no-untyped-call]
-        for option, value in {"output_flag": False, "threads": 1, **options}.items():
+        fixed = {"output_flag": False, "threads": 1, "primal_feasibility_tolerance": _TOLERANCE}
+        for option, value in {**fixed, **options}.items():
             highs.setOptionValue(option, value)
         highs.passModel(model)
         return highs
@@ -211,7 +214,7 @@ def _blocks(equations: sp.csr_matrix) -> Integers:
 def _whole(difference: Numbers, counted: Flags, blocks: Integers) -> Numbers:
     """Return the difference with whole counts; nothing of a block in which counts are not whole."""
     whole = np.rint(difference)
-    broken = counted & (np.abs(difference - whole) > _NOISE)
+    broken = counted & (np.abs(difference - whole) > _PARTS)
     return np.where(np.isin(blocks, blocks[broken]), 0.0, np.where(counted, whole, difference))
 
 
