@@ -83,15 +83,19 @@ def test_no_attacker_wins_a_number_of_what_left_the_service(told: Told, capsys: 
         assert outcome.won() == 0
 
 
-def test_consumers_who_join_have_no_more_than_one_who_reads_everything(told: Told) -> None:
+def test_consumers_who_join_have_no_more_than_one_who_reads_everything(
+    told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
     run, tables, protected = told
     one, other = (SubtractionAttacker().attack(world(run, part), protected) for part in (tables[::2], tables[1::2]))
     both: Outcome = SubtractionAttacker().attack(world(run, [*tables[::2], *tables[1::2]]), protected)
+    with capsys.disabled():
+        print(f"\nconsumers who join, {both}", end="")  # noqa: T201
     assert both.attacked == one.attacked == other.attacked > 10
     assert one.won() == other.won() == both.won() == 0
 
 
-def test_asking_again_tells_nothing_new(town: Town, told: Told) -> None:
+def test_asking_again_tells_nothing_new(town: Town, told: Told, capsys: pytest.CaptureFixture[str]) -> None:
     """Averages of many answers are the answer: every one is the same bytes, whichever way it is asked for."""
     asked = 0
     with channel(town) as opened:
@@ -106,6 +110,8 @@ def test_asking_again_tells_nothing_new(town: Town, told: Told) -> None:
             ]
             asked += len(answers) + len(streams)
             assert len(set(answers)) == len(set(streams)) == 1
+    with capsys.disabled():
+        print(f"\naveraging: {asked} answers of {len(told[1])} tables, each table's all the same", end="")  # noqa: T201
     assert asked > 50
 
 
