@@ -88,6 +88,7 @@ def test_unproven_release_is_refused_by_name_and_the_last_stays_in_service(stack
     deliver(stack, "prisme", requests("prisme", "postings", spent, paid, back))
     second = stack.run(OPERATOR, *told, check=False)
     assert "refused: not proven for" in second.stdout
+    assert second.returncode == 4, second.stderr
     with channel(stack, OPERATOR) as opened:
         outcomes = [each for each in LinkageClient(opened).get().tables if each.table_id != "families"]
     for outcome in outcomes:

@@ -12,12 +12,14 @@ from rich.table import Table
 
 from kinlink.cli.background_work import follow, stopped
 from kinlink.cli.deliver import Config
+from kinlink.cli.exit_codes import ExitCode
 from kinlink.client_config import ClientConfig
 from kinlink.errors import InputError
 from kinlink.linkage_client import STAGES, LinkageClient, Run
 
 _EPILOG = "Example: kinlink link run --reference-date 2015-01-01"
 _WHOLE_YEAR = 12
+_STANDS = ("released", "unchanged")  # how the outcome of a table begins that is served as it is now
 _WIDTH = 100  # of text that does not go to a terminal
 
 
@@ -44,7 +46,10 @@ def run(
     ] = "",
     config: Config = None,
 ) -> None:
-    """Start a linkage run and follow it to its end. Interrupting the command does not stop the run."""
+    """Start a linkage run and follow it to its end. Interrupting the command does not stop the run.
+
+    Ends with 4 if no table could be released.
+    """
     day = reference_date.date()
     if day.day != 1:
         raise InputError("--reference-date must be a first of month: ages are exact only there.", "REQUEST_INVALID")
@@ -54,6 +59,10 @@ def run(
         again = ["kinlink", "link", "run", "--reference-date", f"{started.reference_date}", "--year", f"{started.year}"]
         again += ["--through-month", f"{started.through_month}", "--request-id", started.request_id]
         follow(started, client.watch(started.run_id), STAGES, show=_show, again=again, config=config)
+        outcomes = [table.outcome for table in client.get(started.run_id).tables]
+    if outcomes and not any(outcome.startswith(_STANDS) for outcome in outcomes):
+        typer.echo("kinlink: nothing could be released, for the reason given with the tables", err=True)
+        raise typer.Exit(ExitCode.REFUSED)
 
 
 def status(

@@ -66,7 +66,7 @@ class Protected:
         labels = dict.fromkeys(
             self.registered.system.labels[each.cell] for each in [*pattern.failures, *pattern.unchecked]
         )
-        return next(iter(labels), "nothing") + (" and others" if len(labels) > 1 else "")
+        return next(iter(labels), "nothing") + (" and more" if len(labels) > 1 else "")
 
     def reason(self, cells: Sequence[int]) -> Reason | None:
         """Return why a number that is made of these cells is hidden; None when it is shown. Internal."""

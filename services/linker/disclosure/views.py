@@ -37,7 +37,7 @@ class View:
     @property
     def name(self) -> str:
         """Table and column, for messages; and the months of one that no table of this release shows."""
-        earlier = f" of months {self.months}, not shown" if not self.shown else ""
+        earlier = f" of {_named(self.months)}not shown" if not self.shown else ""
         return f"{self.table_id} ({self.column}{earlier})"
 
     @property
@@ -67,6 +67,10 @@ class View:
         """Return it as the engine takes it; `blocks`: the leaf of the axis `month` that each month is in."""
         months = {"month": tuple(dict.fromkeys(blocks[month] for month in self.months))} if self.months else {}
         return CrossTable(self.name, self.axes, {**self.within, **months}, self.shown)
+
+
+def _named(months: Sequence[int]) -> str:
+    return f"months {', '.join(map(str, months))}, " if months else ""
 
 
 def views(tables: Sequence[RegisteredTable], facts: Sequence[FactFrame], through_month: int) -> list[View]:
