@@ -71,8 +71,17 @@ def write(basis: Basis) -> bytes:
     return content.getvalue()
 
 
+def outline(content: bytes) -> Basis:
+    """Read back what `write` wrote without the facts, which are nearly all of it."""
+    return _read(content, with_facts=False)
+
+
 def read(content: bytes) -> Basis:
     """Read back what `write` wrote."""
+    return _read(content, with_facts=True)
+
+
+def _read(content: bytes, *, with_facts: bool) -> Basis:
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         document = json.loads(file.read(_DOCUMENT))
         known = {name: rows for (name,), rows in _get(file, "known").group_by(["view"], maintain_order=True)}
@@ -87,7 +96,7 @@ def read(content: bytes) -> Basis:
                 flow=entry["flow"],
                 members=_get(file, f"members/{entry['name']}"),
             )
-            for entry in document["facts"]
+            for entry in (document["facts"] if with_facts else ())
         )
     views = tuple(_view(entry) for entry in document["views"])
     return Basis(

@@ -74,7 +74,7 @@ def protect(
     month = through_month or _MONTHS
     mine = due(tables, month)
     known = [_through(frame, month) for frame in facts]
-    past = [bases.read(each.basis) for each in history]
+    past = [each.basis for each in history]
     found = protected(mine, known, policy.policies, past, year=year, through_month=month, progress=progress)
     live = _live(history)
     made = {}

@@ -11,6 +11,7 @@ from enum import Enum
 
 import numpy as np
 
+from linker.disclosure import basis as bases
 from linker.disclosure.attackers import Attacker
 from linker.disclosure.basis import Basis
 from linker.disclosure.changes import demanded, differences, known_cells
@@ -82,29 +83,30 @@ def protected(
     tables: Sequence[RegisteredTable],
     facts: Sequence[FactFrame],
     policies: Mapping[str, TablePolicy],
-    past: Sequence[Basis],
+    past: Sequence[bytes],
     *,
     year: int,
     through_month: int,
     progress: Progress,
 ) -> Protected:
-    """Protect tables that are all due. `past`: oldest first.
+    """Protect tables that are all due. `past`: bases, oldest first; the facts of one at a time are in memory.
 
     Raises:
         ContributionError: facts do not fit the registry.
     """
+    outlines = [bases.outline(each) for each in past]
     shown = views(tables, facts, through_month)
     used = {name: policies[name] for name in sorted({view.policy for view in shown})}
     earlier = [
-        view for basis in reversed(past) for view in basis.views if _is_told(view, basis.year, year, through_month)
+        view for basis in reversed(outlines) for view in basis.views if _is_told(view, basis.year, year, through_month)
     ]
     registered = registered_system(shown, [*remainders(shown), *earlier], facts, used)
     rules = {name: policy.protection for name, policy in used.items()}
     of_period = frozenset(axis.name for table in tables for axis in table.axes if axis.of_period)
     own = own_needs(registered, rules)
     compared, demands = [], []
-    for number, basis in enumerate(past):
-        compared += (now := differences(registered, facts, basis, year, of_period))
+    for number, content in enumerate(past):
+        compared += (now := differences(registered, facts, bases.read(content), year, of_period))
         demands += [demanded(registered, difference, rules) for difference in now]
         progress("differences", number + 1, len(past))
     size = len(registered.system)
@@ -122,7 +124,7 @@ def protected(
         staying=Needs(_longer(staying.primary, total), _longer(staying.up, total), _longer(staying.down, total)),
         kept=_longer(kept, total),
         columns=_columns(whole),
-        prefer=_longer(_hidden_before(registered, past), total),
+        prefer=_longer(_hidden_before(registered, outlines), total),
         insiders=department_insiders(whole) if any(each.department_insiders for each in used.values()) else (),
         progress=progress,
     )
