@@ -96,14 +96,16 @@ def atoms(columns: Mapping[str, Column], terms: Iterable[Term]) -> dict[str, lis
     found: dict[str, list[dict[str, str]]] = {}
     for column, regions in used.items():
         axes = columns[column].axes
-        parts = []
+        kinds = {}
         for axis, leaves in axes.items():
             sets = sorted({names for where in regions for name, names in where if name == axis}, key=sorted)
             alike = {tuple(leaf in names for names in sets): leaf for leaf in reversed(leaves)}
-            parts.append(sorted(alike.values(), key=list(leaves).index))
-        every = (dict(zip(axes, each, strict=True)) for each in product(*parts))
+            kinds[axis] = {leaf: alike[tuple(leaf in names for names in sets)] for leaf in leaves}
         nobody = columns[column].impossible
-        found[column] = [atom for atom in every if not any(holds(where, atom) for where in nobody)]
+        every = (dict(zip(axes, each, strict=True)) for each in product(*axes.values()))
+        possible = (atom for atom in every if not any(holds(where, atom) for where in nobody))
+        merged = {tuple(kinds[axis][leaf] for axis, leaf in atom.items()): None for atom in possible}
+        found[column] = [dict(zip(axes, each, strict=True)) for each in merged]
     return found
 
 
