@@ -19,7 +19,7 @@ from linker.tables.registry import Measure, RegisteredTable, Unit
 from tests.unit import gate_fixtures as g
 
 POLICY = g.with_rules(dominance=())
-"""The shipped policy with its default rules, threshold and p %; (n, k) dominance is an option."""
+"""The shipped policy without (n, k) dominance."""
 SIZES = ("1", "2", "3", "4+")
 Spending = tuple[str, str, int, int]  # department, service, month, øre
 
