@@ -8,6 +8,8 @@ cell is shown or known, and y ≥ -value where a cell cannot be below 0.
 3. Counts are whole numbers, and everybody knows it: an answer with parts of counts says nothing of the counts that
    hang together with them, and is sought again in whole numbers.
 4. Differences are in units of `scales`, so that tolerances mean the same for counts and amounts.
+5. An answer is clipped to its bounds. Where equations then do not hold as closely as the certificate asks, as where
+   small needs stand beside large ones, it is sought again at a finer tolerance; that is many times slower.
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ _ITERATIONS = 400_000
 _DUAL, _PRIMAL = 1, 4  # HiGHS's simplex strategies
 _NODES = 500  # of a search in whole numbers; most need one
 _GAP = 0.05  # by which an answer in whole numbers may be dearer than the cheapest
-_TOLERANCE = 1e-9  # HiGHS's, in units of the scale: a hundredth of its own, as small needs stand beside large ones
+_TOLERANCE, _FINE = 1e-7, 1e-9  # HiGHS's, in units of the scale
+_CLOSE = 5e-7  # how far an equation may be off, relative to the least need: the certificate allows twice that a cell
 _NOISE = 1e-11  # what is nothing, in the same units
-_PARTS = 1e-7  # what is left of a count that is whole
+_PARTS = 1e-6  # what is left of a count that is whole
 _FREE = 1e-5  # cost of a cell that is hidden anyway: enough to keep ways short
 
 
@@ -47,15 +50,22 @@ def scales(system: LinkedSystem, needs: Needs) -> Numbers:
     return np.where(system.counted, 1.0, float(np.median(amounts)) if len(amounts) else 1.0)
 
 
+def _close(system: LinkedSystem, needs: Needs) -> float:
+    """Return how far an equation may be off, in units of the scale."""
+    amounts = needs.up[needs.primary & ~system.counted]
+    return _CLOSE * min(1.0, float(amounts.min() / np.median(amounts)) if len(amounts) else 1.0)
+
+
 class _Program:
-    """min cost·y over A y = 0 and bounds, warm-started from the last solution.
+    """min cost·y over A y = 0 and bounds, warm-started from the last solution. `close`: how far a sum may be off.
 
     The primal simplex takes up a last solution where costs changed, many times faster than the dual one; from none,
     the dual one is the faster.
     """
 
-    def __init__(self, equations: sp.csr_matrix, lower: Numbers, upper: Numbers, strategy: int) -> None:
+    def __init__(self, equations: sp.csr_matrix, lower: Numbers, upper: Numbers, close: float, strategy: int) -> None:
         self._matrix = equations[np.flatnonzero(np.diff(equations.indptr))].tocsc()
+        self._close = close
         self._lower, self._upper = lower.copy(), upper.copy()
         self._columns = np.arange(self._matrix.shape[1], dtype=np.int32)
         self._highs = self._solver(self._columns, simplex_iteration_limit=_ITERATIONS, simplex_strategy=strategy)
@@ -79,6 +89,14 @@ class _Program:
 
     def solve(self, costs: Numbers) -> Numbers | NoAnswer:
         self._highs.changeColsCost(len(self._columns), self._columns, costs)
+        answer = self._clipped()
+        if not isinstance(answer, NoAnswer) and np.max(np.abs(self._matrix @ answer), initial=0) > self._close:
+            self._highs.setOptionValue("primal_feasibility_tolerance", _FINE)
+            answer = self._clipped()
+            self._highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
+        return answer
+
+    def _clipped(self) -> Numbers | NoAnswer:
         self._highs.run()
         if self._highs.getModelStatus() not in {
             highspy.HighsModelStatus.kOptimal,
@@ -86,7 +104,8 @@ class _Program:
         }:
             self._highs.clearSolver()
             self._highs.run()
-        return _answer(self._highs)
+        answer = _answer(self._highs)
+        return answer if isinstance(answer, NoAnswer) else np.clip(answer, self._lower, self._upper)
 
     def solve_whole(self, costs: Numbers, columns: Integers) -> Numbers | NoAnswer:
         """Return a cheap answer in whole numbers, over these columns alone; the others stay at 0.
@@ -134,7 +153,7 @@ class Attack:
         self._lower = np.where(system.nonnegative[self._cells], -system.values[self._cells] / self._scales, -far)
         self._upper = far
         equations = system.equations[:, self._cells]
-        self._program = _Program(equations, self._lower, self._upper, _PRIMAL)
+        self._program = _Program(equations, self._lower, self._upper, _close(system, needs), _PRIMAL)
         self._blocks = _blocks(equations)
         self._shown: set[int] = set()
         self.solved = 0
@@ -239,7 +258,7 @@ def route(
     lowest = np.where(system.nonnegative[cells], system.values[cells] / unit, far)
     equations = system.equations[:, cells]
     both, most = sp.hstack([equations, -equations]).tocsr(), np.concatenate([far, lowest])
-    program = _Program(both, np.zeros(2 * count), most, _DUAL)
+    program = _Program(both, np.zeros(2 * count), most, _close(system, needs), _DUAL)
     cell, side, distance = demand
     place = int(np.searchsorted(cells, cell))
     rises, falls = (place, place + count) if side == UP else (place + count, place)
