@@ -9,7 +9,9 @@ read it from here, and the data dictionary is generated from it.
    first of month. Intervals are half-open: `valid_to` and `end` are the first
    day after.
 3. Amounts are integer øre.
-4. It does not know how an extract is laid out (that is the mapping), nor what
+4. Encodings (`kinlink.encoding`) are filters in the order of their linkage schema's fields, and blocking tokens; the
+   delivery's header names the schema and the encoding key's version.
+5. It does not know how an extract is laid out (that is the mapping), nor what
    the linker makes of a dataset.
 """
 
@@ -65,7 +67,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A deliverable dataset: its name, its wire number, what a row is, its columns."""
+    """A deliverable dataset: its name, its wire number, what a row is, its columns.
+
+    `encoded`: it holds encodings, and its header names a linkage schema and a key of kind encoding.
+    """
 
     name: str
     number: pb.Dataset.ValueType
@@ -73,6 +78,7 @@ class Dataset:
     row_da: str
     columns: tuple[Column, ...]
     register_only: bool = False
+    encoded: bool = False
 
     @property
     def schema(self) -> pl.Schema:
@@ -346,7 +352,75 @@ EXCLUSIONS = Dataset(
     register_only=True,
 )
 
+_ENCODING_ID = Column(
+    "encoding_id",
+    _TEXT,
+    "the source's own record id, unique in the delivery",
+    "kildens eget post-id, entydigt i leverancen",
+)
+_ENCODINGS = (
+    Column(
+        "fields",
+        pl.List(pl.Binary()),
+        "one keyed filter a field of the linkage schema, in its order; null where the value is missing or unusable",
+        "et nøglet filter pr. felt i koblingsskemaet, i dets rækkefølge; tom hvor værdien mangler eller er ubrugelig",
+    ),
+    Column(
+        "tokens",
+        pl.List(pl.Binary()),
+        "keyed blocking tokens, 8 bytes each; none when nothing usable is known",
+        "nøglede bloknøgler på 8 bytes; ingen når intet brugbart kendes",
+    ),
+)
+
+PERSON_ENCODINGS = Dataset(
+    "person_encodings",
+    pb.DATASET_PERSON_ENCODINGS,
+    "a registered person's name, birth date and address, encoded",
+    "en registreret persons navn, fødselsdato og adresse, kodet",
+    (_cpr("person", "the person", "personen"), *_ENCODINGS),
+    register_only=True,
+    encoded=True,
+)
+
+PAYER_ENCODINGS = Dataset(
+    "payer_encodings",
+    pb.DATASET_PAYER_ENCODINGS,
+    "what a record without a usable CPR number knows of its payer, encoded",
+    "hvad en post uden brugbart personnummer ved om betaleren, kodet",
+    (_ENCODING_ID, *_ENCODINGS),
+    encoded=True,
+)
+
+REVIEW_ANSWERS = Dataset(
+    "review_answers",
+    pb.DATASET_REVIEW_ANSWERS,
+    "a source's answer about one of its own records in review",
+    "kildens svar om en af dens egne poster til gennemsyn",
+    (
+        _ENCODING_ID,
+        _cpr(
+            "person",
+            "who it is; null when it is nobody in the register",
+            "hvem det er; tom når ingen i registret er det",
+            nullable=True,
+        ),
+    ),
+)
+
 DATASETS: dict[str, Dataset] = {
-    dataset.name: dataset for dataset in (PERSONS, ALIASES, POSTINGS, SPELLS, CATALOGUE, CONSENTS, EXCLUSIONS)
+    dataset.name: dataset
+    for dataset in (
+        PERSONS,
+        ALIASES,
+        POSTINGS,
+        SPELLS,
+        CATALOGUE,
+        CONSENTS,
+        EXCLUSIONS,
+        PERSON_ENCODINGS,
+        PAYER_ENCODINGS,
+        REVIEW_ANSWERS,
+    )
 }
 BY_NUMBER: dict[int, Dataset] = {int(dataset.number): dataset for dataset in DATASETS.values()}

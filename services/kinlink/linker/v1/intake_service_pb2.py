@@ -26,41 +26,41 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from kinlink.types.v1 import types_pb2 as kinlink_dot_types_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&kinlink/linker/v1/intake_service.proto\x12\x11kinlink.linker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ckinlink/types/v1/types.proto\"\x8c\x02\n\x0e\x44\x65liveryHeader\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12+\n\x07\x64\x61taset\x18\x02 \x01(\x0e\x32\x1a.kinlink.linker.v1.Dataset\x12\x0e\n\x06period\x18\x03 \x01(\t\x12&\n\x05suite\x18\x04 \x01(\x0e\x32\x17.kinlink.types.v1.Suite\x12&\n\x04keys\x18\x05 \x03(\x0b\x32\x18.kinlink.types.v1.KeyRef\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x07 \x01(\r\x12\x0e\n\x06\x64igest\x18\x08 \x01(\x0c\x12\x13\n\x0b\x66irst_chunk\x18\t \x01(\r\x12\x15\n\rrejected_rows\x18\n \x01(\x04\"1\n\rDeliveryChunk\x12\r\n\x05index\x18\x01 \x01(\r\x12\x11\n\tarrow_ipc\x18\x02 \x01(\x0c\"\x10\n\x0e\x44\x65liveryFinish\"\xb5\x01\n\x0e\x44\x65liverRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.kinlink.linker.v1.DeliveryHeaderH\x00\x12\x31\n\x05\x63hunk\x18\x02 \x01(\x0b\x32 .kinlink.linker.v1.DeliveryChunkH\x00\x12\x33\n\x06\x66inish\x18\x03 \x01(\x0b\x32!.kinlink.linker.v1.DeliveryFinishH\x00\x42\x06\n\x04part\"\x9c\x02\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12+\n\x07\x64\x61taset\x18\x03 \x01(\x0e\x32\x1a.kinlink.linker.v1.Dataset\x12\x0e\n\x06period\x18\x04 \x01(\t\x12/\n\x05state\x18\x05 \x01(\x0e\x32 .kinlink.linker.v1.DeliveryState\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12\x17\n\x0f\x63hunks_received\x18\x07 \x01(\r\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08snapshot\x18\t \x01(\x04\x12\x13\n\x0breplaced_by\x18\n \x01(\t\"R\n\x0f\x44\x65liverResponse\x12-\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1b.kinlink.linker.v1.Delivery\x12\x10\n\x08replaced\x18\x02 \x01(\t\")\n\x12GetDeliveryRequest\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\"D\n\x13GetDeliveryResponse\x12-\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1b.kinlink.linker.v1.Delivery\"\x80\x01\n\x15ListDeliveriesRequest\x12+\n\x07\x64\x61taset\x18\x01 \x01(\x0e\x32\x1a.kinlink.linker.v1.Dataset\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x04 \x01(\t\"b\n\x16ListDeliveriesResponse\x12/\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1b.kinlink.linker.v1.Delivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x17WithdrawDeliveryRequest\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\"I\n\x18WithdrawDeliveryResponse\x12-\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1b.kinlink.linker.v1.Delivery*\xbb\x01\n\x07\x44\x61taset\x12\x17\n\x13\x44\x41TASET_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TASET_PERSONS\x10\x01\x12\x13\n\x0f\x44\x41TASET_ALIASES\x10\x02\x12\x14\n\x10\x44\x41TASET_POSTINGS\x10\x03\x12\x12\n\x0e\x44\x41TASET_SPELLS\x10\x04\x12\x15\n\x11\x44\x41TASET_CATALOGUE\x10\x05\x12\x14\n\x10\x44\x41TASET_CONSENTS\x10\x06\x12\x16\n\x12\x44\x41TASET_EXCLUSIONS\x10\x07*\xa5\x01\n\rDeliveryState\x12\x1e\n\x1a\x44\x45LIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45LIVERY_STATE_RECEIVING\x10\x01\x12\x1b\n\x17\x44\x45LIVERY_STATE_ACCEPTED\x10\x02\x12\x1b\n\x17\x44\x45LIVERY_STATE_REPLACED\x10\x03\x12\x1c\n\x18\x44\x45LIVERY_STATE_WITHDRAWN\x10\x04\x32\x95\x03\n\rIntakeService\x12R\n\x07\x44\x65liver\x12!.kinlink.linker.v1.DeliverRequest\x1a\".kinlink.linker.v1.DeliverResponse(\x01\x12\\\n\x0bGetDelivery\x12%.kinlink.linker.v1.GetDeliveryRequest\x1a&.kinlink.linker.v1.GetDeliveryResponse\x12\x65\n\x0eListDeliveries\x12(.kinlink.linker.v1.ListDeliveriesRequest\x1a).kinlink.linker.v1.ListDeliveriesResponse\x12k\n\x10WithdrawDelivery\x12*.kinlink.linker.v1.WithdrawDeliveryRequest\x1a+.kinlink.linker.v1.WithdrawDeliveryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&kinlink/linker/v1/intake_service.proto\x12\x11kinlink.linker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ckinlink/types/v1/types.proto\"\x9f\x02\n\x0e\x44\x65liveryHeader\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12+\n\x07\x64\x61taset\x18\x02 \x01(\x0e\x32\x1a.kinlink.linker.v1.Dataset\x12\x0e\n\x06period\x18\x03 \x01(\t\x12&\n\x05suite\x18\x04 \x01(\x0e\x32\x17.kinlink.types.v1.Suite\x12&\n\x04keys\x18\x05 \x03(\x0b\x32\x18.kinlink.types.v1.KeyRef\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x07 \x01(\r\x12\x0e\n\x06\x64igest\x18\x08 \x01(\x0c\x12\x13\n\x0b\x66irst_chunk\x18\t \x01(\r\x12\x15\n\rrejected_rows\x18\n \x01(\x04\x12\x11\n\tschema_id\x18\x0b \x01(\t\"1\n\rDeliveryChunk\x12\r\n\x05index\x18\x01 \x01(\r\x12\x11\n\tarrow_ipc\x18\x02 \x01(\x0c\"\x10\n\x0e\x44\x65liveryFinish\"\xb5\x01\n\x0e\x44\x65liverRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.kinlink.linker.v1.DeliveryHeaderH\x00\x12\x31\n\x05\x63hunk\x18\x02 \x01(\x0b\x32 .kinlink.linker.v1.DeliveryChunkH\x00\x12\x33\n\x06\x66inish\x18\x03 \x01(\x0b\x32!.kinlink.linker.v1.DeliveryFinishH\x00\x42\x06\n\x04part\"\x9c\x02\n\x08\x44\x65livery\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12+\n\x07\x64\x61taset\x18\x03 \x01(\x0e\x32\x1a.kinlink.linker.v1.Dataset\x12\x0e\n\x06period\x18\x04 \x01(\t\x12/\n\x05state\x18\x05 \x01(\x0e\x32 .kinlink.linker.v1.DeliveryState\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12\x17\n\x0f\x63hunks_received\x18\x07 \x01(\r\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08snapshot\x18\t \x01(\x04\x12\x13\n\x0breplaced_by\x18\n \x01(\t\"R\n\x0f\x44\x65liverResponse\x12-\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1b.kinlink.linker.v1.Delivery\x12\x10\n\x08replaced\x18\x02 \x01(\t\")\n\x12GetDeliveryRequest\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\"D\n\x13GetDeliveryResponse\x12-\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1b.kinlink.linker.v1.Delivery\"\x80\x01\n\x15ListDeliveriesRequest\x12+\n\x07\x64\x61taset\x18\x01 \x01(\x0e\x32\x1a.kinlink.linker.v1.Dataset\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x04 \x01(\t\"b\n\x16ListDeliveriesResponse\x12/\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1b.kinlink.linker.v1.Delivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x17WithdrawDeliveryRequest\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\"I\n\x18WithdrawDeliveryResponse\x12-\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x1b.kinlink.linker.v1.Delivery*\x92\x02\n\x07\x44\x61taset\x12\x17\n\x13\x44\x41TASET_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TASET_PERSONS\x10\x01\x12\x13\n\x0f\x44\x41TASET_ALIASES\x10\x02\x12\x14\n\x10\x44\x41TASET_POSTINGS\x10\x03\x12\x12\n\x0e\x44\x41TASET_SPELLS\x10\x04\x12\x15\n\x11\x44\x41TASET_CATALOGUE\x10\x05\x12\x14\n\x10\x44\x41TASET_CONSENTS\x10\x06\x12\x16\n\x12\x44\x41TASET_EXCLUSIONS\x10\x07\x12\x1c\n\x18\x44\x41TASET_PERSON_ENCODINGS\x10\x08\x12\x1b\n\x17\x44\x41TASET_PAYER_ENCODINGS\x10\t\x12\x1a\n\x16\x44\x41TASET_REVIEW_ANSWERS\x10\n*\xc1\x01\n\rDeliveryState\x12\x1e\n\x1a\x44\x45LIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45LIVERY_STATE_RECEIVING\x10\x01\x12\x1b\n\x17\x44\x45LIVERY_STATE_ACCEPTED\x10\x02\x12\x1b\n\x17\x44\x45LIVERY_STATE_REPLACED\x10\x03\x12\x1c\n\x18\x44\x45LIVERY_STATE_WITHDRAWN\x10\x04\x12\x1a\n\x16\x44\x45LIVERY_STATE_EXPIRED\x10\x05\x32\x95\x03\n\rIntakeService\x12R\n\x07\x44\x65liver\x12!.kinlink.linker.v1.DeliverRequest\x1a\".kinlink.linker.v1.DeliverResponse(\x01\x12\\\n\x0bGetDelivery\x12%.kinlink.linker.v1.GetDeliveryRequest\x1a&.kinlink.linker.v1.GetDeliveryResponse\x12\x65\n\x0eListDeliveries\x12(.kinlink.linker.v1.ListDeliveriesRequest\x1a).kinlink.linker.v1.ListDeliveriesResponse\x12k\n\x10WithdrawDelivery\x12*.kinlink.linker.v1.WithdrawDeliveryRequest\x1a+.kinlink.linker.v1.WithdrawDeliveryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kinlink.linker.v1.intake_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATASET']._serialized_start=1487
-  _globals['_DATASET']._serialized_end=1674
-  _globals['_DELIVERYSTATE']._serialized_start=1677
-  _globals['_DELIVERYSTATE']._serialized_end=1842
+  _globals['_DATASET']._serialized_start=1506
+  _globals['_DATASET']._serialized_end=1780
+  _globals['_DELIVERYSTATE']._serialized_start=1783
+  _globals['_DELIVERYSTATE']._serialized_end=1976
   _globals['_DELIVERYHEADER']._serialized_start=125
-  _globals['_DELIVERYHEADER']._serialized_end=393
-  _globals['_DELIVERYCHUNK']._serialized_start=395
-  _globals['_DELIVERYCHUNK']._serialized_end=444
-  _globals['_DELIVERYFINISH']._serialized_start=446
-  _globals['_DELIVERYFINISH']._serialized_end=462
-  _globals['_DELIVERREQUEST']._serialized_start=465
-  _globals['_DELIVERREQUEST']._serialized_end=646
-  _globals['_DELIVERY']._serialized_start=649
-  _globals['_DELIVERY']._serialized_end=933
-  _globals['_DELIVERRESPONSE']._serialized_start=935
-  _globals['_DELIVERRESPONSE']._serialized_end=1017
-  _globals['_GETDELIVERYREQUEST']._serialized_start=1019
-  _globals['_GETDELIVERYREQUEST']._serialized_end=1060
-  _globals['_GETDELIVERYRESPONSE']._serialized_start=1062
-  _globals['_GETDELIVERYRESPONSE']._serialized_end=1130
-  _globals['_LISTDELIVERIESREQUEST']._serialized_start=1133
-  _globals['_LISTDELIVERIESREQUEST']._serialized_end=1261
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=1263
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=1361
-  _globals['_WITHDRAWDELIVERYREQUEST']._serialized_start=1363
-  _globals['_WITHDRAWDELIVERYREQUEST']._serialized_end=1409
-  _globals['_WITHDRAWDELIVERYRESPONSE']._serialized_start=1411
-  _globals['_WITHDRAWDELIVERYRESPONSE']._serialized_end=1484
-  _globals['_INTAKESERVICE']._serialized_start=1845
-  _globals['_INTAKESERVICE']._serialized_end=2250
+  _globals['_DELIVERYHEADER']._serialized_end=412
+  _globals['_DELIVERYCHUNK']._serialized_start=414
+  _globals['_DELIVERYCHUNK']._serialized_end=463
+  _globals['_DELIVERYFINISH']._serialized_start=465
+  _globals['_DELIVERYFINISH']._serialized_end=481
+  _globals['_DELIVERREQUEST']._serialized_start=484
+  _globals['_DELIVERREQUEST']._serialized_end=665
+  _globals['_DELIVERY']._serialized_start=668
+  _globals['_DELIVERY']._serialized_end=952
+  _globals['_DELIVERRESPONSE']._serialized_start=954
+  _globals['_DELIVERRESPONSE']._serialized_end=1036
+  _globals['_GETDELIVERYREQUEST']._serialized_start=1038
+  _globals['_GETDELIVERYREQUEST']._serialized_end=1079
+  _globals['_GETDELIVERYRESPONSE']._serialized_start=1081
+  _globals['_GETDELIVERYRESPONSE']._serialized_end=1149
+  _globals['_LISTDELIVERIESREQUEST']._serialized_start=1152
+  _globals['_LISTDELIVERIESREQUEST']._serialized_end=1280
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=1282
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=1380
+  _globals['_WITHDRAWDELIVERYREQUEST']._serialized_start=1382
+  _globals['_WITHDRAWDELIVERYREQUEST']._serialized_end=1428
+  _globals['_WITHDRAWDELIVERYRESPONSE']._serialized_start=1430
+  _globals['_WITHDRAWDELIVERYRESPONSE']._serialized_end=1503
+  _globals['_INTAKESERVICE']._serialized_start=1979
+  _globals['_INTAKESERVICE']._serialized_end=2384
 # @@protoc_insertion_point(module_scope)

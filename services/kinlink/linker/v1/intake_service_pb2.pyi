@@ -43,6 +43,16 @@ class _DatasetEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Dataset.Value
     """Consents to named projects."""
     DATASET_EXCLUSIONS: _Dataset.ValueType  # 7
     """Objections, erasures and restrictions. Population register only."""
+    DATASET_PERSON_ENCODINGS: _Dataset.ValueType  # 8
+    """Names, birth dates and addresses of registered persons, encoded under a
+    linkage schema. Population register only.
+    """
+    DATASET_PAYER_ENCODINGS: _Dataset.ValueType  # 9
+    """The same of payers whose records have no usable CPR number."""
+    DATASET_REVIEW_ANSWERS: _Dataset.ValueType  # 10
+    """A source's answers about its own records in review; the newest delivery of a
+    period holds all of them.
+    """
 
 class Dataset(_Dataset, metaclass=_DatasetEnumTypeWrapper):
     """A dataset that a source can deliver; its columns are in the data dictionary."""
@@ -63,6 +73,16 @@ DATASET_CONSENTS: Dataset.ValueType  # 6
 """Consents to named projects."""
 DATASET_EXCLUSIONS: Dataset.ValueType  # 7
 """Objections, erasures and restrictions. Population register only."""
+DATASET_PERSON_ENCODINGS: Dataset.ValueType  # 8
+"""Names, birth dates and addresses of registered persons, encoded under a
+linkage schema. Population register only.
+"""
+DATASET_PAYER_ENCODINGS: Dataset.ValueType  # 9
+"""The same of payers whose records have no usable CPR number."""
+DATASET_REVIEW_ANSWERS: Dataset.ValueType  # 10
+"""A source's answers about its own records in review; the newest delivery of a
+period holds all of them.
+"""
 Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
 
 class _DeliveryState:
@@ -81,6 +101,10 @@ class _DeliveryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deliver
     """A later delivery of the same source, dataset and period took its place."""
     DELIVERY_STATE_WITHDRAWN: _DeliveryState.ValueType  # 4
     """The source took it back."""
+    DELIVERY_STATE_EXPIRED: _DeliveryState.ValueType  # 5
+    """Encodings that were deleted when their retention ended. What was linked by
+    them stays linked.
+    """
 
 class DeliveryState(_DeliveryState, metaclass=_DeliveryStateEnumTypeWrapper):
     """Where a delivery stands."""
@@ -95,6 +119,10 @@ DELIVERY_STATE_REPLACED: DeliveryState.ValueType  # 3
 """A later delivery of the same source, dataset and period took its place."""
 DELIVERY_STATE_WITHDRAWN: DeliveryState.ValueType  # 4
 """The source took it back."""
+DELIVERY_STATE_EXPIRED: DeliveryState.ValueType  # 5
+"""Encodings that were deleted when their retention ended. What was linked by
+them stays linked.
+"""
 Global___DeliveryState: _TypeAlias = DeliveryState  # noqa: Y015
 
 @_typing.final
@@ -113,6 +141,7 @@ class DeliveryHeader(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     FIRST_CHUNK_FIELD_NUMBER: _builtins.int
     REJECTED_ROWS_FIELD_NUMBER: _builtins.int
+    SCHEMA_ID_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     """A UUID made by the source. The same id with other content is refused."""
     dataset: Global___Dataset.ValueType
@@ -139,10 +168,15 @@ class DeliveryHeader(_message.Message):
     """
     rejected_rows: _builtins.int
     """Rows that the source held back as bad. Counted in coverage. 0 means none."""
+    schema_id: _builtins.str
+    """The id of the linkage schema that encodings were made by. Empty for datasets
+    without encodings; for the others an unknown one is refused.
+    """
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.KeyRef]:
         """The key versions the pseudonyms stand under, one a kind used. Empty only
-        when the delivery holds no pseudonym. The domain must be the caller's own.
+        when the delivery holds no pseudonym. The domain must be the caller's own;
+        that of an encoding key is the linker's linkage domain.
         """
 
     def __init__(
@@ -158,10 +192,11 @@ class DeliveryHeader(_message.Message):
         digest: _builtins.bytes = ...,
         first_chunk: _builtins.int = ...,
         rejected_rows: _builtins.int = ...,
+        schema_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "dataset", b"dataset", "delivery_id", b"delivery_id", "digest", b"digest", "first_chunk", b"first_chunk", "keys", b"keys", "period", b"period", "rejected_rows", b"rejected_rows", "rows", b"rows", "suite", b"suite"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "dataset", b"dataset", "delivery_id", b"delivery_id", "digest", b"digest", "first_chunk", b"first_chunk", "keys", b"keys", "period", b"period", "rejected_rows", b"rejected_rows", "rows", b"rows", "schema_id", b"schema_id", "suite", b"suite"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

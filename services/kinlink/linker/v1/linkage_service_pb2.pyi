@@ -70,6 +70,10 @@ class _RunStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunStage.Val
     """Registered tables are computed."""
     RUN_STAGE_RELEASE: _RunStage.ValueType  # 5
     """Tables pass disclosure control and are released or held back."""
+    RUN_STAGE_LINKAGE: _RunStage.ValueType  # 6
+    """Records without a usable CPR number are linked by their encodings; after
+    conversion, before number changes.
+    """
 
 class RunStage(_RunStage, metaclass=_RunStageEnumTypeWrapper):
     """The stages of a run, in order."""
@@ -86,6 +90,10 @@ RUN_STAGE_TABLES: RunStage.ValueType  # 4
 """Registered tables are computed."""
 RUN_STAGE_RELEASE: RunStage.ValueType  # 5
 """Tables pass disclosure control and are released or held back."""
+RUN_STAGE_LINKAGE: RunStage.ValueType  # 6
+"""Records without a usable CPR number are linked by their encodings; after
+conversion, before number changes.
+"""
 Global___RunStage: _TypeAlias = RunStage  # noqa: Y015
 
 @_typing.final
@@ -132,6 +140,97 @@ class Coverage(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__share_rows) -> _WhichOneofReturnType__share_rows | None: ...
 
 Global___Coverage: _TypeAlias = Coverage  # noqa: Y015
+
+@_typing.final
+class LinkageQuality(_message.Message):
+    """How good the links by encodings are, as the model itself expects, for the
+    records of a source and month. Groups of few records are withheld.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    MONTH_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    LINKED_FIELD_NUMBER: _builtins.int
+    IN_REVIEW_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    PRECISION_LOW_FIELD_NUMBER: _builtins.int
+    PRECISION_HIGH_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    RECALL_LOW_FIELD_NUMBER: _builtins.int
+    RECALL_HIGH_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The source system. Always set."""
+    month: _builtins.str
+    """The month the postings concern, "YYYY-MM". Empty means all months."""
+    records: _builtins.int
+    """Records without a usable CPR number. Always set."""
+    linked: _builtins.int
+    """Of these, linked to a person. 0 means none."""
+    in_review: _builtins.int
+    """Of these, in review. 0 means none."""
+    precision: _builtins.float
+    """Expected share of links that are right, by amount, in [0, 1], with the ends of
+    its 95 % interval. Absent when nothing was linked.
+    """
+    precision_low: _builtins.float
+    """Absent when precision is."""
+    precision_high: _builtins.float
+    """Absent when precision is."""
+    recall: _builtins.float
+    """Expected share of the linkable amount that was linked, in [0, 1], with the ends
+    of its 95 % interval. Absent when nothing could be linked.
+    """
+    recall_low: _builtins.float
+    """Absent when recall is."""
+    recall_high: _builtins.float
+    """Absent when recall is."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        month: _builtins.str = ...,
+        records: _builtins.int = ...,
+        linked: _builtins.int = ...,
+        in_review: _builtins.int = ...,
+        precision: _builtins.float | None = ...,
+        precision_low: _builtins.float | None = ...,
+        precision_high: _builtins.float | None = ...,
+        recall: _builtins.float | None = ...,
+        recall_low: _builtins.float | None = ...,
+        recall_high: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_precision", b"_precision", "_precision_high", b"_precision_high", "_precision_low", b"_precision_low", "_recall", b"_recall", "_recall_high", b"_recall_high", "_recall_low", b"_recall_low", "precision", b"precision", "precision_high", b"precision_high", "precision_low", b"precision_low", "recall", b"recall", "recall_high", b"recall_high", "recall_low", b"recall_low"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_precision", b"_precision", "_precision_high", b"_precision_high", "_precision_low", b"_precision_low", "_recall", b"_recall", "_recall_high", b"_recall_high", "_recall_low", b"_recall_low", "in_review", b"in_review", "linked", b"linked", "month", b"month", "precision", b"precision", "precision_high", b"precision_high", "precision_low", b"precision_low", "recall", b"recall", "recall_high", b"recall_high", "recall_low", b"recall_low", "records", b"records", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
+    _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
+    _WhichOneofReturnType__precision_high: _TypeAlias = _typing.Literal["precision_high"]  # noqa: Y015
+    _WhichOneofArgType__precision_high: _TypeAlias = _typing.Literal["_precision_high", b"_precision_high"]  # noqa: Y015
+    _WhichOneofReturnType__precision_low: _TypeAlias = _typing.Literal["precision_low"]  # noqa: Y015
+    _WhichOneofArgType__precision_low: _TypeAlias = _typing.Literal["_precision_low", b"_precision_low"]  # noqa: Y015
+    _WhichOneofReturnType__recall: _TypeAlias = _typing.Literal["recall"]  # noqa: Y015
+    _WhichOneofArgType__recall: _TypeAlias = _typing.Literal["_recall", b"_recall"]  # noqa: Y015
+    _WhichOneofReturnType__recall_high: _TypeAlias = _typing.Literal["recall_high"]  # noqa: Y015
+    _WhichOneofArgType__recall_high: _TypeAlias = _typing.Literal["_recall_high", b"_recall_high"]  # noqa: Y015
+    _WhichOneofReturnType__recall_low: _TypeAlias = _typing.Literal["recall_low"]  # noqa: Y015
+    _WhichOneofArgType__recall_low: _TypeAlias = _typing.Literal["_recall_low", b"_recall_low"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__precision_high) -> _WhichOneofReturnType__precision_high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__precision_low) -> _WhichOneofReturnType__precision_low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall) -> _WhichOneofReturnType__recall | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall_high) -> _WhichOneofReturnType__recall_high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall_low) -> _WhichOneofReturnType__recall_low | None: ...
+
+Global___LinkageQuality: _TypeAlias = LinkageQuality  # noqa: Y015
 
 @_typing.final
 class TableOutcome(_message.Message):
@@ -185,6 +284,8 @@ class Run(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     THROUGH_MONTH_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    LINKAGE_NOTES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Made by the service. Always set."""
     request_id: _builtins.str
@@ -225,6 +326,18 @@ class Run(_message.Message):
     def ended_at(self) -> _timestamp_pb2.Timestamp:
         """When it ended. Absent while RUNNING or INTERRUPTED."""
 
+    @_builtins.property
+    def quality(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkageQuality]:
+        """One row a source with records without a usable CPR number, and one each of its
+        months. Empty until SUCCEEDED, and when there are no such records.
+        """
+
+    @_builtins.property
+    def linkage_notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What changed since the last model, or why nothing was linked by encodings, a
+        sentence each. Empty when there is nothing to say.
+        """
+
     def __init__(
         self,
         *,
@@ -244,10 +357,12 @@ class Run(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         through_month: _builtins.int = ...,
+        quality: _abc.Iterable[Global___LinkageQuality] | None = ...,
+        linkage_notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage", "done", b"done", "ended_at", b"ended_at", "message", b"message", "reason", b"reason", "reference_date", b"reference_date", "request_id", b"request_id", "run_id", b"run_id", "snapshot", b"snapshot", "stage", b"stage", "started_at", b"started_at", "state", b"state", "tables", b"tables", "through_month", b"through_month", "total", b"total", "year", b"year"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage", "done", b"done", "ended_at", b"ended_at", "linkage_notes", b"linkage_notes", "message", b"message", "quality", b"quality", "reason", b"reason", "reference_date", b"reference_date", "request_id", b"request_id", "run_id", b"run_id", "snapshot", b"snapshot", "stage", b"stage", "started_at", b"started_at", "state", b"state", "tables", b"tables", "through_month", b"through_month", "total", b"total", "year", b"year"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
