@@ -48,6 +48,22 @@ def _fact(dataset: datasets.Dataset) -> pl.Schema:
 # address_id; aliases former_id, current_id; the others person_id; catalogue none.
 FACTS: Mapping[str, pl.Schema] = {name: _fact(dataset) for name, dataset in datasets.DATASETS.items()}
 
+# Key: source, encoding_id. What became of a record without a usable CPR number. delivery_id: of its encodings, or of
+# the answer where there are none. register_id: the delivery of the register's encodings that it was compared with,
+# null where a source's answer decided. status: linked, review or unlinked. person_id: null unless linked. missing:
+# fields of the linkage schema without a usable value.
+LINKS = pl.Schema(
+    {
+        "source": pl.String(),
+        "encoding_id": pl.String(),
+        "delivery_id": pl.String(),
+        "register_id": pl.String(),
+        "status": pl.String(),
+        "person_id": ID,
+        "missing": pl.List(pl.String()),
+    }
+)
+
 # Key: person_id. The register at one reference date, after aliases and exclusions:
 # one row a person who is registered (status 1 or 3) in the municipality that day.
 RESIDENTS = pl.Schema(

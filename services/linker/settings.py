@@ -89,6 +89,9 @@ class LinkerSettings(ServerSettings):
     disclosure_signers: list[PolicySigner] = Field(default=[])
     """Who must all have signed the disclosure policy, with `kinlink approvals sign-policy`: tables of name and
     public_key. Real identifiers need one."""
+    linkage: Path = _HERE / "linkage.toml"
+    """The linkage policy, the controller's: how records without a usable CPR number are linked, and how long their
+    encodings are kept."""
 
     @property
     def policy_signers(self) -> dict[str, bytes]:

@@ -88,12 +88,14 @@ PURE = (
     "linker.families",
     "linker.linkage.aliases",
     "linker.linkage.fuzzy",
+    "linker.linkage.links",
+    "linker.linkage.policy",
     "linker.linkage.register",
     "linker.disclosure",
     "linker.tables",
     "linker.toml_entry",
 )
-READS_A_FILE = ("linker.tables.registry", "linker.tables.target_groups")
+READS_A_FILE = ("linker.linkage.policy", "linker.tables.registry", "linker.tables.target_groups")
 IMPURE = ("grpc", "logging", "opentelemetry", "os", "random", "secrets", "socket", "sqlalchemy", "structlog", "time")
 
 

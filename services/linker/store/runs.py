@@ -18,6 +18,7 @@ class Stage(StrEnum):
     """The stages of a run, in order."""
 
     CONVERSION = "conversion"
+    LINKAGE = "linkage"
     ALIASES = "aliases"
     FAMILIES = "families"
     TABLES = "tables"

@@ -2,7 +2,8 @@
 
 1. `quarantine/<dataset>` holds delivered rows under source pseudonyms until they
    are converted; `facts/<dataset>` holds them under dense ids; `identities` holds
-   the pseudonym of each id, and `identities_rekeyed` the next one while a key is replaced.
+   the pseudonym of each id, and `identities_rekeyed` the next one while a key is replaced; `links`
+   holds what became of records without a usable CPR number.
 2. Quarantine and facts are divided by (source, delivery_id), so that a delivery
    is taken out by dropping its files, without reading a row.
 3. A write makes a new version on top of a version that the caller names; whatever
@@ -28,6 +29,7 @@ DeliveryKey = tuple[str, str]
 
 IDENTITIES: Final = "identities"
 REKEYED: Final = "identities_rekeyed"
+LINKS: Final = "links"
 
 
 def quarantine(dataset: str) -> str:
@@ -47,8 +49,9 @@ SCHEMAS: Final[Mapping[str, pl.Schema]] = {
     **{facts(name): schema for name, schema in frames.FACTS.items()},
     IDENTITIES: frames.IDENTITIES,
     REKEYED: frames.REKEYED,
+    LINKS: frames.LINKS,
 }
-UNDIVIDED: Final = frozenset({IDENTITIES, REKEYED})
+UNDIVIDED: Final = frozenset({IDENTITIES, REKEYED, LINKS})
 """The tables that are not divided by delivery."""
 
 

@@ -44,7 +44,7 @@ config.toml: |
   {{- else }}
   store = "/var/lib/kinlink/store"
   {{- end }}
-  {{- range $name := list "access" "disclosure" "registry" }}
+  {{- range $name := list "access" "disclosure" "linkage" "registry" }}
   {{- if get $.Values.files $name }}
   {{ $name }} = "/etc/kinlink/{{ $name }}.toml"
   {{- end }}
@@ -56,7 +56,7 @@ config.toml: |
   {{- end }}
   ]
   {{- end }}
-{{- range $name := list "access" "registry" }}
+{{- range $name := list "access" "linkage" "registry" }}
 {{- with get $.Values.files $name }}
 {{ $name }}.toml: |
   {{- . | nindent 2 }}
