@@ -26,6 +26,7 @@ _RETRIED = {
     "kinlink.audit.v1.AuditService": ("GetCheckpoint", "GetInclusionProof", "GetConsistencyProof"),
     "kinlink.linker.v1.IntakeService": ("GetDelivery", "ListDeliveries", "WithdrawDelivery"),
     "kinlink.linker.v1.LinkageService": ("StartRun", "GetRun"),
+    "kinlink.linker.v1.ReviewService": ("ListReview", "ExplainRecords"),
     "kinlink.linker.v1.StatisticsService": ("ListTables", "GetTable"),
     "kinlink.pseudonymizer.v1.EncodingKeyService": ("GetEncodingKey",),
     "kinlink.pseudonymizer.v1.KeyAdministrationService": (

@@ -15,6 +15,7 @@ from kinlink.channel import Identity, open_channel
 from kinlink.linker.v1.intake_service_pb2_grpc import add_IntakeServiceServicer_to_server
 from kinlink.linker.v1.linkage_service_pb2_grpc import add_LinkageServiceServicer_to_server
 from kinlink.linker.v1.rekeying_service_pb2_grpc import add_RekeyingServiceServicer_to_server
+from kinlink.linker.v1.review_service_pb2_grpc import add_ReviewServiceServicer_to_server
 from kinlink.linker.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
 from linker import signed_policy
 from linker.disclosure.policy import PolicyError
@@ -22,6 +23,7 @@ from linker.doors.family_table import FamilyTableDoor, FamilyTableGrants
 from linker.doors.intake_api import IntakeApi
 from linker.doors.linkage_api import LinkageApi
 from linker.doors.rekeying_api import RekeyingApi
+from linker.doors.review_api import ReviewApi
 from linker.doors.statistics_api import StatisticsApi
 from linker.intake.header import Limits
 from linker.intake.intake import Intake
@@ -30,6 +32,7 @@ from linker.key_service import PseudonymizerKeys, key_states
 from linker.linkage.rekeying import RekeyingWork
 from linker.pipeline import LinkagePipeline
 from linker.rekeyings import Rekeyings
+from linker.review import Review
 from linker.runs import Runs
 from linker.settings import LinkerSettings
 from linker.store.delta import DeltaTables
@@ -52,6 +55,7 @@ SERVICES = (
     "kinlink.linker.v1.IntakeService",
     "kinlink.linker.v1.LinkageService",
     "kinlink.linker.v1.RekeyingService",
+    "kinlink.linker.v1.ReviewService",
     "kinlink.linker.v1.StatisticsService",
 )
 _STARTUP_ERRORS = (
@@ -119,6 +123,7 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
             add_IntakeServiceServicer_to_server(IntakeApi(intake), target)
             add_LinkageServiceServicer_to_server(LinkageApi(runs), target)
             add_RekeyingServiceServicer_to_server(RekeyingApi(rekeyings), target)
+            add_ReviewServiceServicer_to_server(ReviewApi(Review(store)), target)
             add_StatisticsServiceServicer_to_server(StatisticsApi(tables, releases, families), target)
             log.register(target)
 

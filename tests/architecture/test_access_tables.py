@@ -24,6 +24,7 @@ from kinlink.linker.v1 import (
     intake_service_pb2,
     linkage_service_pb2,
     rekeying_service_pb2,
+    review_service_pb2,
     statistics_service_pb2,
 )
 from kinlink.pseudonymizer.v1 import (
@@ -50,6 +51,7 @@ WIRE = {
         intake_service_pb2,
         linkage_service_pb2,
         rekeying_service_pb2,
+        review_service_pb2,
         statistics_service_pb2,
         audit_service_pb2,
     ],
@@ -110,6 +112,9 @@ EXPECTED: Mapping[str, Mapping[str, set[str]]] = {
         "kinlink.linker.v1.IntakeService/GetDelivery": {"source"},
         "kinlink.linker.v1.IntakeService/ListDeliveries": {"source"},
         "kinlink.linker.v1.IntakeService/WithdrawDelivery": {"source"},
+        # Who the records are is for their source to say; it learns of no other's.
+        "kinlink.linker.v1.ReviewService/ListReview": {"source"},
+        "kinlink.linker.v1.ReviewService/ExplainRecords": {"source"},
         "kinlink.linker.v1.LinkageService/StartRun": {"operator"},
         "kinlink.linker.v1.LinkageService/WatchRun": {"operator"},
         "kinlink.linker.v1.LinkageService/GetRun": {"operator", "dpo"},

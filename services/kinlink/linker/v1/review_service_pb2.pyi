@@ -35,7 +35,8 @@ class _RecordStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordSta
     """Not linked."""
     RECORD_STATE_NOT_SEEN: _RecordState.ValueType  # 4
     """The last run did not have it: not delivered, delivered since, or encoded
-    under another schema or key version than the register.
+    under another schema or key version than the register. So answers also a
+    record of another source, and one that stands in no posting with an amount.
     """
 
 class RecordState(_RecordState, metaclass=_RecordStateEnumTypeWrapper):
@@ -51,7 +52,8 @@ RECORD_STATE_NOT_LINKED: RecordState.ValueType  # 3
 """Not linked."""
 RECORD_STATE_NOT_SEEN: RecordState.ValueType  # 4
 """The last run did not have it: not delivered, delivered since, or encoded
-under another schema or key version than the register.
+under another schema or key version than the register. So answers also a
+record of another source, and one that stands in no posting with an amount.
 """
 Global___RecordState: _TypeAlias = RecordState  # noqa: Y015
 
@@ -142,7 +144,7 @@ class ExplainRecordsResponse(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordExplanation]:
-        """In the order asked. Always as many."""
+        """In the order asked. Always as many as were asked about."""
 
     def __init__(
         self,
