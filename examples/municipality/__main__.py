@@ -14,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.municipality", description=main.__doc__)
     parser.add_argument("--scale", choices=["tiny", "town", "copenhagen"], default="town")
     parser.add_argument("--childless-to", type=int, metavar="PERSONS", help="fill the city to this many persons")
-    parser.add_argument("--payers", action="store_true", help="also names, and postings whose payer has no number")
+    parser.add_argument("--payers", action="store_true", help="also names, and extracts with payers who have no number")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, required=True, help="folder for extracts/ and truth/")
     arguments = parser.parse_args()

@@ -34,7 +34,7 @@ def generate(
     """Write `out/extracts` and `out/truth`, and return a digest over all of it.
 
     `residents` fills the city with households without children up to that many registered persons. `payers_too` adds
-    the register's names and the postings whose payer has no number; everything else stays as it is.
+    the register's names, and the extracts of postings once more, with payers who have no number; all else stays.
     """
     stream = partial(generator, seed)
     size = scale(scale_name)
@@ -60,7 +60,7 @@ def generate(
         "benefits": ledger.benefits(events, stream("benefits")),
     }
     books = {name: ledger.spoil(rows, people, stream(f"dirt {name}")) for name, rows in books.items()}
-    books = ledger.price(books, people, families)
+    books = {name: rows.with_row_index("row") for name, rows in ledger.price(books, people, families).items()}
 
     writer = Writer(numbered, numbered.everybody)
     extracts = out / "extracts"
@@ -70,10 +70,12 @@ def generate(
     spell_extracts.voksen(spells, writer, extracts / "voksen", stream("voksen"))
     spell_extracts.institution(spells, people, writer, extracts / "institution", stream("institution"))
     spell_extracts.elev(spells, people, writer, extracts / "elev", stream("elev"))
-    spell_extracts.ky(benefits, writer, extracts / "ky", stream("ky"))
-    posting_extracts.prisme(postings, writer, extracts / "prisme", stream("prisme"))
-    posting_extracts.sundhed(postings, writer, extracts / "sundhed", stream("sundhed"))
-    posting_extracts.kultur(postings, writer, extracts / "kultur", stream("kultur"))
+    posted = {
+        "ky": spell_extracts.ky(benefits, writer, extracts / "ky", stream("ky")),
+        "prisme": posting_extracts.prisme(postings, writer, extracts / "prisme", stream("prisme")),
+        "sundhed": posting_extracts.sundhed(postings, writer, extracts / "sundhed", stream("sundhed")),
+        "kultur": posting_extracts.kultur(postings, writer, extracts / "kultur", stream("kultur")),
+    }
     posting_extracts.price_list(extracts / "prisme")
     momentum = extracts / "momentum"
     employment = job_status.momentum(benefits, people, families, writer, momentum, stream("momentum"))
@@ -96,5 +98,5 @@ def generate(
     if payers_too:
         named = names.draw(people, stream("names"))
         names_extract.write(people, numbered, named, extracts / "folkeregister", stream("names extract"))
-        payers.write(books, people, numbered, named, out, stream("payers"))
+        payers.write(books, posted, people, numbered, named, out, stream("payers"))
     return truth.digest(out)

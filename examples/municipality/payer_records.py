@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from examples.municipality.payers import SOURCES
+from examples.municipality.payer_extracts import LAYOUTS
 
 
 def registered(folder: Path) -> pl.DataFrame:
@@ -33,13 +33,16 @@ def registered(folder: Path) -> pl.DataFrame:
 def payers(folder: Path) -> pl.DataFrame:
     """Return the payers of all postings without a number: `record`, `full_name`, `birth_date`, `address_line`."""
     parts = [
-        _read(folder / "extracts" / source / name, encoding).select(
+        _read(folder / "extracts" / source / layout.file, layout.encoding, layout.separator)
+        .filter(pl.col("Løbenr").is_not_null())
+        .unique("Løbenr", maintain_order=True)
+        .select(
             pl.col("Løbenr").alias("record"),
             pl.col("Navn").alias("full_name"),
             pl.coalesce("Fødselsdato", pl.col("Erstatningsnr").str.slice(0, 6)).alias("birth_date"),
             pl.col("Adresse").alias("address_line"),
         )
-        for source, (name, _, encoding) in SOURCES.items()
+        for source, layout in LAYOUTS.items()
     ]
     return pl.concat(parts)
 
@@ -53,6 +56,6 @@ def truth(folder: Path) -> pl.DataFrame:
     return known.select("record", "person", "kind", "source", "amount_ore", "given")
 
 
-def _read(path: Path, encoding: str) -> pl.DataFrame:
+def _read(path: Path, encoding: str, separator: str = ";") -> pl.DataFrame:
     text = path.read_bytes().decode(encoding).replace("\r\n", "\n").encode()
-    return pl.read_csv(text, separator=";", infer_schema=False)
+    return pl.read_csv(text, separator=separator, infer_schema=False)

@@ -1,15 +1,16 @@
-"""Writes postings whose payer has no CPR number, but a name, a birth date, an address or a replacement number.
+"""Makes postings whose payer has no CPR number, but a name, a birth date, an address or a replacement number.
 
-1. What is written here stands in the sources' own extracts as well, with its number; `payers.toml` says how much, and
-   what is wrong with the descriptions. Whoever delivers both counts it twice.
-2. Beside it are postings of persons who are not in the register: strangers, former members of registered households,
-   twins of registered persons.
+1. Some of the postings that name a person by a number that is right lose it; `payers.toml` says how many, and what is
+   wrong with the descriptions that stand in its place. `payer_extracts` writes them among the sources' other postings.
+2. On top of these are postings of persons who are not in the register: strangers, former members of registered
+   households, twins of registered persons.
 3. A payer is described once a source, so that all his postings there agree. Truth: who he is, by record.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from examples.municipality import payer_extracts
 from examples.municipality.calibration import HERE
 from examples.municipality.descriptions import described
-from examples.municipality.formats import danish, shuffled, write_csv
+from examples.municipality.formats import shuffled
 from examples.municipality.names import Names, addresses, given_names
 from examples.municipality.names_extract import address_keys
 from examples.municipality.numbers import Numbers
 from examples.municipality.people import NONE, People
-from examples.municipality.profiles import codes
 
-SOURCES = {
-    "prisme": ("posteringer_2014_uden_cpr.csv", "prisme_konto", "windows-1252"),
-    "sundhed": ("sundhed_2014_uden_cpr.csv", "sundhed_ydelse", "utf-8"),
-    "kultur": ("kultur_fritid_uden_cpr.csv", "kultur_tilskud", "utf-8"),
-    "ky": ("ydelser_ky_uden_cpr.csv", "ky_ydelse", "iso-8859-1"),
-}
+SOURCES = tuple(payer_extracts.LAYOUTS)
 REGISTERED, STRANGER, FORMER_MEMBER, TWIN = "registered", "stranger", "former_member", "twin"
 _NEIGHBOURS = (147, 151, 153, 157, 167, 185)
 
@@ -42,14 +38,18 @@ def scenario() -> dict[str, Any]:
 
 
 def write(
-    books: dict[str, pl.DataFrame],
+    books: Mapping[str, pl.DataFrame],
+    lines: Mapping[str, pl.DataFrame],
     people: People,
     numbers: Numbers,
     names: Names,
     folder: Path,
     rng: np.random.Generator,
 ) -> None:
-    """Write the extracts of postings without a number, and `truth/payers.parquet`."""
+    """Write the extracts of postings with payers, and `truth/payers.parquet`.
+
+    `lines`: by source, those of the ordinary extract, and `row`, the row of the book.
+    """
     rates = scenario()
     chosen = _chosen(books, rates["postings"]["share"], rng)
     accounts = chosen.select("source", "person").unique().sort("source", "person").with_row_index("account")
@@ -60,7 +60,8 @@ def write(
     outsiders = alike.select("source", "like", (pl.int_range(pl.len()) + len(accounts)).alias("account"))
     theirs = chosen.rename({"account": "like"}).join(outsiders, on=["source", "like"], maintain_order="left")
     factor = pl.Series(rng.uniform(0.7, 1.4, len(theirs)))
-    theirs = theirs.with_columns((pl.col("amount_ore") * factor).round(0).cast(pl.Int64))
+    price = pl.col("unit_ore", "gross_ore", "refund_ore")
+    theirs = theirs.with_columns((price * factor).round(0).cast(pl.Int64))
     rows = shuffled(pl.concat([chosen, theirs.select(chosen.columns)], how="vertical_relaxed"), rng)
 
     persons = pl.concat(
@@ -79,46 +80,33 @@ def write(
     rows = rows.join(told, on=["source", "account"], maintain_order="left").join(
         who, on="account", maintain_order="left"
     )
+    amount = pl.coalesce("gross_ore", pl.col("unit_ore") * pl.col("quantity"))
+    rows = rows.with_columns(amount.alias("amount_ore"), (pl.col("cpr").is_null()).alias("outside"))
     truth = []
-    for source, (name, _, encoding) in SOURCES.items():
+    for source in SOURCES:
         own = rows.filter(pl.col("source") == source).with_columns(
             pl.format("{}-{}", pl.lit(source[:2].upper()), pl.int_range(pl.len()) + 140_001).alias("record")
         )
-        _write_extract(own, folder / "extracts" / source / name, encoding)
+        payer_extracts.write(source, lines[source], own, folder / "extracts", rng)
         truth.append(own.select("source", "record", "cpr", "kind", "amount_ore", "given"))
     (folder / "truth").mkdir(parents=True, exist_ok=True)
     pl.concat(truth).write_parquet(folder / "truth" / "payers.parquet")
 
 
-def _chosen(books: dict[str, pl.DataFrame], share: float, rng: np.random.Generator) -> pl.DataFrame:
-    """Return a share of each source's postings that name a person: source, person, code, month, dranst, amount_ore."""
-    postings, benefits = books["postings"], books["benefits"]
-    both = pl.concat(
-        [
-            postings.select(
-                pl.col("extract").alias("source"),
-                "person",
-                "service",
-                "event_month",
-                "dranst",
-                (pl.col("unit_ore") * pl.col("quantity")).alias("amount_ore"),
-            ),
-            benefits.select(
-                pl.col("extract").alias("source"),
-                "person",
-                "service",
-                "event_month",
-                pl.lit(1, pl.Int64).alias("dranst"),
-                pl.col("gross_ore").alias("amount_ore"),
-            ),
-        ]
-    ).filter((pl.col("person") != NONE) & (pl.col("amount_ore") != 0))
+def _chosen(books: Mapping[str, pl.DataFrame], share: float, rng: np.random.Generator) -> pl.DataFrame:
+    """Return a share of each source's postings that name a person rightly.
+
+    `source`, `row` (of the book), `person`, `unit_ore`, `quantity`; of benefits `gross_ore` and `refund_ore` as well.
+    """
+    amounts = ("unit_ore", "quantity", "gross_ore", "refund_ore")
+    benefits = books["benefits"].filter(pl.col("gross_ore") != 0)
+    posted = books["postings"].filter(pl.col("unit_ore") != 0)
+    both = pl.concat([posted, benefits], how="diagonal").filter("linked")
+    both = both.select(pl.col("extract").alias("source"), "row", "person", *amounts)
     parts = []
-    for source, (_, list_, _) in SOURCES.items():
+    for source in SOURCES:
         own = both.filter(pl.col("source") == source)
-        code = {row["service"]: code for code, row in codes(list_).items()}
-        own = own[np.sort(rng.choice(len(own), round(len(own) * share), replace=False))]
-        parts.append(own.with_columns(pl.col("service").replace_strict(code).alias("code")).drop("service"))
+        parts.append(own[np.sort(rng.choice(len(own), round(len(own) * share), replace=False))])
     return pl.concat(parts)
 
 
@@ -179,18 +167,3 @@ def _persons(
             "birth_date": birth.astype("M8[D]"),
         }
     ).hstack(addresses(keys))
-
-
-def _write_extract(rows: pl.DataFrame, path: Path, encoding: str) -> None:
-    lines = rows.select(
-        pl.col("record").alias("Løbenr"),
-        pl.col("code").alias("Kode"),
-        pl.col("event_month").dt.strftime("%Y%m").alias("Periode"),
-        pl.col("dranst").alias("Dranst"),
-        danish(pl.col("amount_ore"), thousands=True).alias("Beløb"),
-        pl.col("name").alias("Navn"),
-        pl.col("birth_date").alias("Fødselsdato"),
-        pl.col("address").alias("Adresse"),
-        pl.col("replacement").alias("Erstatningsnr"),
-    )
-    write_csv(lines, path, encoding=encoding, line_end="\r\n" if encoding == "windows-1252" else "\n")

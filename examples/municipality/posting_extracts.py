@@ -1,4 +1,7 @@
-"""Writes the extracts of amounts (prisme, sundhed, kultur) and prisme's price list and catalogue."""
+"""Writes the extracts of amounts (prisme, sundhed, kultur) and prisme's price list and catalogue.
+
+Each writer returns its lines before any is repeated, with `row`: the row of the book behind a line, null for none.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _FIRST = ("Asta", "Bo", "Clara", "Dines", "Ella", "Frode", "Gry", "Hugo", "Ida",
 _LAST = ("Aagaard", "Bentzon", "Dyrlund", "Fjeldgaard", "Høegh", "Kløve", "Mosegaard", "Rønnow", "Skovby", "Ørbæk")
 
 
-def prisme(postings: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.Generator) -> None:
+def prisme(postings: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.Generator) -> pl.DataFrame:
     """The accounts of 2014, with the supplementary period."""
     rows = shuffled(postings.filter(pl.col("extract") == "prisme"), rng)
     n = len(rows)
@@ -50,6 +53,7 @@ def prisme(postings: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.
     )
     path = folder / "posteringer_2014.csv"
     write_csv(with_duplicates(lines, rng), path, encoding="windows-1252", line_end="\r\n")
+    return lines.with_columns(rows["row"])
 
 
 def _texts(rows: pl.DataFrame, writer: Writer, rng: np.random.Generator) -> np.ndarray:
@@ -65,7 +69,7 @@ def _texts(rows: pl.DataFrame, writer: Writer, rng: np.random.Generator) -> np.n
     return np.where(rows["note"].to_numpy().astype(str) == "fejl", np.char.add("Fejlkontering ", number), text)
 
 
-def sundhed(postings: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.Generator) -> None:
+def sundhed(postings: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.Generator) -> pl.DataFrame:
     """Health services: number times unit price."""
     rows = shuffled(postings.filter(pl.col("extract") == "sundhed"), rng)
     code = {row["service"]: code for code, row in codes("sundhed_ydelse").items()}
@@ -80,15 +84,17 @@ def sundhed(postings: pl.DataFrame, writer: Writer, folder: Path, rng: np.random
         danish(pl.col("unit_ore")).alias("Enhedspris"),
     )
     write_csv(with_duplicates(lines, rng), folder / "sundhed_2014.txt", separator="|")
+    return lines.with_columns(rows["row"])
 
 
-def kultur(postings: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.Generator) -> None:
+def kultur(postings: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.Generator) -> pl.DataFrame:
     """Grants for culture and leisure, by season; and some of the seasons before and after."""
     rows = postings.filter(pl.col("extract") == "kultur")
     seasons = {row["event_month"]: code for code, row in codes("kultur_saeson").items()}
     other = rows.filter(pl.Series(rng.random(len(rows)) < 0.04)).unique(
         ["person", "service"], keep="first", maintain_order=True
     )
+    other = other.with_columns(row=pl.lit(None, other.schema["row"]))
     before = other.with_columns(event_month=pl.date(2013, 8, 1), unit_ore=pl.col("unit_ore") + 100)
     after = other.with_columns(event_month=pl.date(2015, 1, 1), unit_ore=pl.col("unit_ore") + 200)
     rows = shuffled(pl.concat([rows, before, after]), rng)
@@ -100,6 +106,7 @@ def kultur(postings: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.
         danish(pl.col("unit_ore"), thousands=True).alias("Beløb"),
     )
     write_csv(with_duplicates(lines, rng), folder / "kultur_fritid.csv")
+    return lines.with_columns(rows["row"])
 
 
 def price_list(folder: Path) -> None:

@@ -119,8 +119,11 @@ def elev(spells: pl.DataFrame, people: People, writer: Writer, folder: Path, rng
     write_csv(with_duplicates(lines, rng), folder / "elev_2014.csv", encoding="iso-8859-1")
 
 
-def ky(benefits: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.Generator) -> None:
-    """Benefits: one row gives a spell, and a posting of the gross amount and of the refund."""
+def ky(benefits: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.Generator) -> pl.DataFrame:
+    """Benefits: one row gives a spell, and a posting of the gross amount and of the refund.
+
+    Return the lines before any is repeated, with `row`: the row of the book.
+    """
     rows = shuffled(benefits, rng)
     lines = rows.select(
         writer.written(rows, "digits", rng).alias("PERSONNR"),
@@ -132,3 +135,4 @@ def ky(benefits: pl.DataFrame, writer: Writer, folder: Path, rng: np.random.Gene
         pl.col("refund_ore").alias("REFUSION"),
     )
     write_csv(with_duplicates(lines, rng), folder / "ydelser_ky.csv")
+    return lines.with_columns(rows["row"])
