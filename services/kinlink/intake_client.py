@@ -1,8 +1,8 @@
 """Sends deliveries to a linker, and goes on where a broken connection left off.
 
 1. A delivery's id follows from its content, so sending the same again finds it: still
-   arriving, it is resumed; accepted, nothing is sent. Content that was replaced or
-   withdrawn since is sent under a new id.
+   arriving, it is resumed; accepted, nothing is sent. Content that was replaced,
+   withdrawn or expired since is sent under a new id.
 2. What the service says of chunks held is believed over what was sent.
 3. Only absence is tried again, a bounded number of times since the last progress; a
    refusal is final.
@@ -24,7 +24,7 @@ from kinlink.linker.v1 import intake_service_pb2 as pb
 from kinlink.linker.v1.intake_service_pb2_grpc import IntakeServiceStub
 
 _NAMESPACE = uuid.UUID("6b1f9c1e-6f0c-5c0e-9b6a-6b696e6c696b")
-_OVERTAKEN = (pb.DELIVERY_STATE_REPLACED, pb.DELIVERY_STATE_WITHDRAWN)
+_OVERTAKEN = (pb.DELIVERY_STATE_REPLACED, pb.DELIVERY_STATE_WITHDRAWN, pb.DELIVERY_STATE_EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)

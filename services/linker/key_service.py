@@ -11,11 +11,10 @@ from kinlink.conversion_client import ConversionClient
 from kinlink.errors import KinlinkError, from_rpc_error
 from kinlink.pseudonymizer.v1 import key_administration_service_pb2 as pb
 from kinlink.pseudonymizer.v1.key_administration_service_pb2_grpc import KeyAdministrationServiceStub
+from kinlink.pseudonyms import PSEUDONYM_KINDS, Kind
 from kinlink.rekeying_client import RekeyingClient
-from linker.linkage.conversion import KINDS
 from linker.linkage.rekeyed import Leaving
 
-_WORDS = {number: kind for kind, number in KINDS.items()}
 _ASKED_WITHIN_S = 5.0  # while a source waits
 _FORMER = frozenset({pb.KEY_STATE_RETIRING, pb.KEY_STATE_DISABLED, pb.KEY_STATE_COMPROMISED})
 
@@ -42,9 +41,10 @@ class PseudonymizerKeys:
         keys = self.keys()
         primaries = {(k.key.domain, k.key.kind): k.key.version for k in keys if k.state == pb.KEY_STATE_ACTIVE}
         return [
-            Leaving(k.key.domain, _WORDS[k.key.kind], k.key.version, primary, retiring=k.state == pb.KEY_STATE_RETIRING)
+            Leaving(k.key.domain, kind, k.key.version, primary, retiring=k.state == pb.KEY_STATE_RETIRING)
             for k in keys
             if k.state in _FORMER and k.HasField("activated_at")
+            if (kind := Kind.of_wire(k.key.kind)) in PSEUDONYM_KINDS
             if k.key.version < (primary := primaries.get((k.key.domain, k.key.kind), 0))
         ]
 
@@ -52,11 +52,16 @@ class PseudonymizerKeys:
 def key_states(
     connect: Callable[[], AbstractContextManager[PseudonymizerKeys]], domain: str
 ) -> Mapping[tuple[str, int], bool] | None:
-    """Return each key version of a domain, (kind, version), and whether it can be converted from; None when away."""
+    """Return each key version of a domain, (kind, version), and whether what stands under it is taken in.
+
+    Pseudonyms are while they can be converted, encodings while their key is handed out. None when the pseudonymizer is
+    away.
+    """
     try:
         with connect() as service:
             keys = service.keys(domain, _ASKED_WITHIN_S)
     except KinlinkError:
         return None
-    usable = (pb.KEY_STATE_ACTIVE, pb.KEY_STATE_RETIRING)
-    return {(_WORDS[k.key.kind].value, k.key.version): k.state in usable for k in keys}
+    usable = {pb.KEY_STATE_ACTIVE: tuple(Kind), pb.KEY_STATE_RETIRING: PSEUDONYM_KINDS}
+    kinds = [(kind, k) for k in keys if (kind := Kind.of_wire(k.key.kind))]
+    return {(kind.value, k.key.version): kind in usable.get(k.state, ()) for kind, k in kinds}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,12 @@ import sqlalchemy as sa
 
 from kinlink import ristretto255
 from kinlink.delivery.datasets import DATASETS, Kind
+from kinlink.encoding.encode import Encoder
+from kinlink.encoding.keys import EncodingKey
+from kinlink.encoding.schema import RECORD, TOKENS, LinkageSchema, find
 from kinlink.errors import UnavailableError
 from kinlink.types.v1 import types_pb2
-from linker.intake.header import Begin, ClaimedKey, Limits
+from linker.intake.header import Begin, ClaimedKey, Limits, kinds_of
 from linker.intake.intake import Chunk, Finish, Intake, Part
 from linker.intake.staging import Staging
 from linker.store.delta import DeltaTables
@@ -28,6 +31,19 @@ from servicekit.database import engine, migrate
 
 SYNTHETIC = int(types_pb2.SUITE_KINLINK_SYNTHETIC_V1)
 ALL = frozenset(DATASETS)
+PURPOSE = "familie"
+SCHEMA = find("dk-person-1")
+KEY = EncodingKey(bytes(range(32)), PURPOSE, 1)
+ANNE = {
+    "given_name": "Anne", "family_name": "Prøvesen", "birth_date": "1980-02-01",
+    "street": "Prøvegade", "house_number": "3", "floor_door": "1. th", "postcode": "8800",
+}  # fmt: skip
+BO = {**ANNE, "given_name": "Bo", "birth_date": "1978-11-24"}
+CARL = {
+    "given_name": "Carl", "family_name": "Afprøvning", "birth_date": "1950-06-12",
+    "street": "Testvej", "house_number": "17", "postcode": "8831",
+}  # fmt: skip
+"""Made-up persons; ANNE and BO live together."""
 
 
 def scalar(domain: str) -> bytes:
@@ -58,10 +74,16 @@ def store(folder: Path, tables: Tables | None = None, url: str | None = None) ->
 
 def intake(snapshots: Snapshots, folder: Path, **options: Any) -> Intake:
     """Return the intake, opened."""
-    options = {"suites": {SYNTHETIC}, "limits": Limits(chunk_bytes=1 << 20, open_deliveries=3), **options}
+    limits = Limits(chunk_bytes=1 << 20, open_deliveries=3)
+    options = {"purpose": PURPOSE, "suites": {SYNTHETIC}, "limits": limits, "key_states": key_states, **options}
     made = Intake(snapshots, Staging(folder / "staging"), AuditLog(snapshots.engine), **options)
     made.open()
     return made
+
+
+def key_states(domain: str) -> Mapping[tuple[str, int], bool] | None:
+    """Return that the encoding key's version 1 is in use, and of other domains that nobody can say."""
+    return {(Kind.ENCODING, 1): True} if domain == f"linkage/{PURPOSE}" else None
 
 
 def frame(dataset: str, rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
@@ -93,6 +115,45 @@ def postings(*names: str | None, source: str = "prisme", kind: Kind = Kind.CPR, 
     return frame("postings", [{**row, **person, **fields} for person in who])
 
 
+def encoded(
+    records: Mapping[str, Mapping[str, str]], key: EncodingKey = KEY, schema: LinkageSchema = SCHEMA
+) -> pl.DataFrame:
+    """Return what a source encodes of its records, each an id with field values: record, fields, tokens.
+
+    A field that a record does not have is missing.
+    """
+    names = [RECORD, *(field.name for field in schema.fields)]
+    given = pl.DataFrame(
+        [{RECORD: record, **values} for record, values in records.items()], schema=dict.fromkeys(names, pl.String)
+    )
+    made = Encoder(schema, key).encode(given)
+    return made.select(RECORD, pl.concat_list(names[1:]).alias("fields"), TOKENS)
+
+
+def person_encodings(
+    records: Mapping[str, Mapping[str, str]], source: str = "folkeregister", **how: Any
+) -> pl.DataFrame:
+    """Return encodings of persons by name, as `element` has them."""
+    made = encoded(records, **how)
+    who = [element(name, domain=f"source/{source}") for name in made[RECORD]]
+    return made.select(pl.Series("person", who, dtype=pl.Binary), "fields", TOKENS)
+
+
+def payer_encodings(records: Mapping[str, Mapping[str, str]], **how: Any) -> pl.DataFrame:
+    """Return encodings of payers by encoding_id."""
+    return encoded(records, **how).rename({RECORD: "encoding_id"})
+
+
+def review_answers(answers: Mapping[str, str | None], source: str = "prisme") -> pl.DataFrame:
+    """Return answers, a name or nobody, by encoding_id."""
+    domain = f"source/{source}"
+    rows = [
+        {"encoding_id": record, "person": element(name, domain=domain) if name else None}
+        for record, name in answers.items()
+    ]
+    return frame("review_answers", rows)
+
+
 def ipc(rows: pl.DataFrame, **options: Any) -> bytes:
     """Return the rows as an Arrow IPC stream."""
     buffer = io.BytesIO()
@@ -108,19 +169,26 @@ def digest(chunks: Sequence[bytes]) -> bytes:
 def delivery(
     dataset: str, *frames: pl.DataFrame, source: str, kinds: Sequence[str] = (Kind.CPR,), **fields: Any
 ) -> list[Part]:
-    """Return the parts of a whole delivery, one chunk a frame; `fields` change the header."""
+    """Return the parts of a whole delivery, one chunk a frame; `fields` change the header.
+
+    That of an encoded dataset names SCHEMA and the encoding key's version 1.
+    """
     chunks = [ipc(rows) for rows in frames]
+    is_encoded = DATASETS[dataset].encoded
+    encoding = [ClaimedKey(f"linkage/{PURPOSE}", Kind.ENCODING, 1)] if is_encoded else []
+    kinds = [kind for kind in kinds if kind in kinds_of(DATASETS[dataset])] if is_encoded else kinds
     header = {
         "delivery_id": str(uuid.uuid4()),
         "dataset": dataset,
         "period": "2014",
         "suite": SYNTHETIC,
-        "keys": [ClaimedKey(f"source/{source}", kind, 1) for kind in kinds],
+        "keys": [ClaimedKey(f"source/{source}", kind, 1) for kind in kinds] + encoding,
         "rows": sum(rows.height for rows in frames),
         "chunks": len(chunks),
         "digest": digest(chunks),
         "rejected_rows": 0,
         "first_chunk": 0,
+        "schema_id": SCHEMA.id if is_encoded else "",
         **fields,
     }
     begin = Begin(**header)

@@ -33,7 +33,7 @@ TOKENS: Final = "tokens"
 _PACKAGE: Final = "kinlink.encoding"
 _NAME: Final = re.compile("[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _WORD_BYTES: Final = 8  # a linker compares words of 64 bits
-_HASH_LIMIT: Final = 32  # 16-bit words in one BLAKE2b digest; bits is a power of two, so that they divide evenly
+_HASH_LIMIT: Final = 256
 _GRAM_LIMIT: Final = 3  # characters of 21 bits in a 64-bit word
 
 
@@ -161,6 +161,12 @@ def check_frame(frame: pl.DataFrame, schema: LinkageSchema) -> pl.DataFrame:
     return frame
 
 
+def names() -> tuple[str, ...]:
+    """Return the names of the schemas there are, sorted."""
+    folder = resources.files(_PACKAGE) / "schemas"
+    return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
+
+
 def find(identifier: str) -> LinkageSchema:
     """Return the schema of a name, or of an id, which must be that of the same content.
 
@@ -168,11 +174,9 @@ def find(identifier: str) -> LinkageSchema:
         SchemaError: there is none of this name, or it says something else here.
     """
     name, _, _ = identifier.partition(".")
-    folder = resources.files(_PACKAGE) / "schemas"
-    known = sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
-    if name not in known:
-        raise SchemaError(f"linkage schema {name!r} is unknown; there are {', '.join(known)}")
-    schema = read((folder / f"{name}.toml").read_text(encoding="utf-8"))
+    if name not in names():
+        raise SchemaError(f"linkage schema {name!r} is unknown; there are {', '.join(names())}")
+    schema = read((resources.files(_PACKAGE) / "schemas" / f"{name}.toml").read_text(encoding="utf-8"))
     if identifier not in {name, schema.id}:
         raise SchemaError(f"linkage schema {identifier} is another version; this one is {schema.id}. Encode under it.")
     return schema

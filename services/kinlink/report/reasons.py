@@ -97,6 +97,10 @@ MEANINGS: dict[str, Meaning] = {
     "KEY_DOMAIN_NOT_OWN": _ask(
         "En kilde leverede under en anden kildes nøgle.", "A source delivered under another source's key."
     ),
+    "KEY_PURPOSE_NOT_OWN": _ask(
+        "En kilde leverede, hvad den havde kodet til et andet formål.",
+        "A source delivered what it had encoded for another purpose.",
+    ),
     "DATASET_NOT_ALLOWED": _ask("Kilden må ikke levere dette datasæt.", "The source may not deliver this dataset."),
     "TABLE_NOT_FOUND": _daily(
         "Tabellen findes ikke, er ikke udgivet, eller er ikke for kalderen.",
@@ -164,6 +168,7 @@ MEANINGS: dict[str, Meaning] = {
             "REQUEST_INVALID",
             "ROWS_INVALID",
             "SCHEMA_ID_MALFORMED",
+            "SCHEMA_UNKNOWN",
             "STREAM_INVALID",
             "SUITE_UNSPECIFIED",
             "TARGET_GROUP_UNDEFINED",

@@ -29,12 +29,14 @@ KIND_WORDS = {
     types_pb2.KIND_CPR: "cpr",
     types_pb2.KIND_ADDRESS: "address",
     types_pb2.KIND_REPLACEMENT: "replacement",
+    types_pb2.KIND_ENCODING: "encoding",
 }
 _STATES = {
     DeliveryState.RECEIVING: pb.DELIVERY_STATE_RECEIVING,
     DeliveryState.ACCEPTED: pb.DELIVERY_STATE_ACCEPTED,
     DeliveryState.REPLACED: pb.DELIVERY_STATE_REPLACED,
     DeliveryState.WITHDRAWN: pb.DELIVERY_STATE_WITHDRAWN,
+    DeliveryState.EXPIRED: pb.DELIVERY_STATE_EXPIRED,
 }
 
 
@@ -115,6 +117,7 @@ def _begin(header: pb.DeliveryHeader) -> Begin:
         digest=header.digest,
         rejected_rows=header.rejected_rows,
         first_chunk=header.first_chunk,
+        schema_id=header.schema_id,
     )
 
 

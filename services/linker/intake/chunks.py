@@ -5,7 +5,7 @@
    itself. (Views may overlap: 4 MiB of them can stand for terabytes of text.)
 2. The schema is read and compared before any row is; every buffer is checked against
    its length before polars sees it.
-3. Text and binary may have 32-bit or 64-bit offsets.
+3. Text, binary and lists of them may have 32-bit or 64-bit offsets.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def _fits(found: pa.DataType, expected: pl.DataType) -> bool:
         return bool(types.is_string(found) or types.is_large_string(found))
     if expected == pl.Binary:
         return bool(types.is_binary(found) or types.is_large_binary(found))
-    if expected == pl.List(pl.String):
-        return isinstance(found, pa.ListType | pa.LargeListType) and _fits(found.value_type, pl.String())
+    if isinstance(expected, pl.List):
+        return isinstance(found, pa.ListType | pa.LargeListType) and _fits(found.value_type, expected.inner)
     exact: dict[pl.DataType, pa.DataType] = {
         pl.Date(): pa.date32(),
         pl.Int8(): pa.int8(),

@@ -1,9 +1,11 @@
 """Decide whether a delivery may begin, from its header alone.
 
-1. The source is the caller; its keys must be its own domain's, one a kind.
+1. The source is the caller; its keys must be its own domain's, one a kind; a key of kind encoding that of the
+   linker's purpose.
 2. The period is a year, a month or a day that exists.
 3. Rows and chunks are announced, and bounded, before the first chunk.
-4. The hash tag must be one that this deployment takes; the catalogue has none.
+4. The hash tag must be one that this deployment takes; what holds no identifiers has none.
+5. Encodings name a linkage schema that is known here, and the key they were made under.
 
 It does not know what was delivered before.
 """
@@ -18,6 +20,7 @@ from datetime import date
 
 from kinlink.delivery.datasets import DATASETS, Dataset, Kind, PersonKind
 from kinlink.types.v1 import types_pb2
+from linker.intake import encoded
 from linker.store.deliveries import Header
 from servicekit.errors import DeniedError, ExhaustedError, FieldViolation, InvalidError
 
@@ -59,24 +62,30 @@ class Begin:
     digest: bytes
     rejected_rows: int
     first_chunk: int
+    schema_id: str = ""
 
 
 def kinds_of(dataset: Dataset) -> frozenset[Kind]:
-    """Return the kinds of pseudonym that the dataset can hold."""
+    """Return the kinds of key that what the dataset holds can stand under."""
     kinds = {column.kind for column in dataset.columns if column.kind}
+    if dataset.encoded:
+        kinds.add(Kind.ENCODING)
     if any(column.kind_column for column in dataset.columns):
         kinds |= {Kind(kind) for kind in PersonKind}
     return frozenset(kinds)
 
 
-def check(begin: Begin, source: str, *, datasets: Collection[str], suites: Collection[int], limits: Limits) -> Header:
+def check(
+    begin: Begin, source: str, *, purpose: str, datasets: Collection[str], suites: Collection[int], limits: Limits
+) -> Header:
     """Return the header when the delivery may begin.
 
-    `datasets`: those that the caller may deliver. `suites`: the hash tags taken here.
+    `purpose`: the linker's domain after "linkage/". `datasets`: those that the caller may deliver. `suites`: the hash
+    tags taken here.
 
     Raises:
-        InvalidError: HEADER_INVALID, with one violation a bad field.
-        DeniedError: DATASET_NOT_ALLOWED, or KEY_DOMAIN_NOT_OWN.
+        InvalidError: HEADER_INVALID, with one violation a bad field; SCHEMA_UNKNOWN, names the schemas there are.
+        DeniedError: DATASET_NOT_ALLOWED, KEY_DOMAIN_NOT_OWN, or KEY_PURPOSE_NOT_OWN.
         ExhaustedError: DELIVERY_TOO_LARGE, more rows or chunks announced than allowed.
     """
     violations = [FieldViolation(f"header.{field}", text) for field, text in _faults(begin, suites)]
@@ -85,9 +94,16 @@ def check(begin: Begin, source: str, *, datasets: Collection[str], suites: Colle
     if begin.dataset not in datasets:
         message = f"this source may not deliver the dataset {begin.dataset}"
         raise DeniedError(message, "DATASET_NOT_ALLOWED", metadata={"dataset": begin.dataset})
-    if any(key.domain != f"source/{source}" for key in begin.keys):
+    if any(key.domain != f"source/{source}" for key in begin.keys if key.kind != Kind.ENCODING):
         message = f"the pseudonyms must stand under keys of the caller's own domain, source/{source}"
         raise DeniedError(message, "KEY_DOMAIN_NOT_OWN")
+    if any(key.domain != f"linkage/{purpose}" for key in begin.keys if key.kind == Kind.ENCODING):
+        message = f"this linker takes what was encoded for its own purpose, linkage/{purpose}"
+        raise DeniedError(message, "KEY_PURPOSE_NOT_OWN")
+    if DATASETS[begin.dataset].encoded and begin.schema_id not in encoded.schemas():
+        expected = f"expected one of {', '.join(sorted(encoded.schemas()))}"
+        message = f"header.schema_id is no linkage schema of this linker: {expected}; encode under it and deliver again"
+        raise InvalidError(message, "SCHEMA_UNKNOWN", [FieldViolation("header.schema_id", expected)])
     if max(begin.rows, begin.rejected_rows) > limits.rows or begin.chunks > limits.chunks:
         message = f"a delivery holds at most {limits.rows} rows in {limits.chunks} chunks; divide the period"
         raise ExhaustedError(message, "DELIVERY_TOO_LARGE")
@@ -101,6 +117,7 @@ def check(begin: Begin, source: str, *, datasets: Collection[str], suites: Colle
         chunks=begin.chunks,
         digest=begin.digest.hex(),
         rejected_rows=begin.rejected_rows,
+        schema_id=begin.schema_id,
     )
 
 
@@ -124,6 +141,13 @@ def _faults(begin: Begin, suites: Collection[int]) -> list[tuple[str, str]]:
         faults.append(("chunks", "expected at least one row a chunk, and no chunk when there are no rows"))
     if begin.first_chunk > begin.chunks:
         faults.append(("first_chunk", "expected an index of a chunk of this delivery"))
+    if begin.schema_id and not (dataset and dataset.encoded):
+        faults.append(("schema_id", "expected none: this dataset holds no encodings"))
+    return faults + _key_faults(begin, dataset)
+
+
+def _key_faults(begin: Begin, dataset: Dataset | None) -> list[tuple[str, str]]:
+    faults: list[tuple[str, str]] = []
     allowed = kinds_of(dataset) if dataset else frozenset()
     seen: set[str] = set()
     for index, key in enumerate(begin.keys):
@@ -132,6 +156,8 @@ def _faults(begin: Begin, suites: Collection[int]) -> list[tuple[str, str]]:
         if key.version < 1:
             faults.append((f"keys[{index}].version", "expected the key version that was used, 1 or higher"))
         seen.add(key.kind)
+    if dataset and dataset.encoded and begin.rows and Kind.ENCODING not in seen:
+        faults.append(("keys", "expected one of kind encoding: the key that was encoded under"))
     return faults
 
 

@@ -12,8 +12,7 @@
    has been left alone for a while.
 6. A source sees its own deliveries and no others.
 7. What broke off under a key version that was replaced is forgotten when its source delivers it again under the new.
-8. Nothing is taken in under a key version that the linker has attested to hold nothing of
-   any more, nor under one that the pseudonymizer says it cannot convert from.
+8. Nothing is taken in under a key version that `keys` refuses, now or when it is all there.
 
 It does not know gRPC, nor who may call.
 """
@@ -22,7 +21,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,10 +32,11 @@ import sqlalchemy as sa
 
 from kinlink.delivery.datasets import DATASETS
 from kinlink.delivery.period import Period
-from linker.intake import chunks, rows
+from linker.intake import chunks, encoded, keys, rows
 from linker.intake.header import Begin, Limits, check
+from linker.intake.keys import KeyStates
 from linker.intake.staging import Staging
-from linker.store import deliveries, rekeyings
+from linker.store import deliveries
 from linker.store.deliveries import Delivery, Header
 from linker.store.snapshots import Snapshots
 from linker.store.state import DeliveryState
@@ -94,19 +94,17 @@ class Intake:
         staging: Staging,
         audit: AuditLog,
         *,
+        purpose: str,
         suites: Collection[int],
         limits: Limits | None = None,
-        key_states: Callable[[str], Mapping[tuple[str, int], bool] | None] = lambda _: None,
+        key_states: KeyStates = lambda _: None,
         abandoned_after_s: float = 7 * 24 * 3600,
     ) -> None:
-        """`suites`: the hash tags taken here, as wire numbers.
-
-        `key_states`: for a domain, each key version there is (kind, version) and whether it can be converted
-        from; None when nobody can say now.
-        """
+        """`purpose`: the linker's domain after "linkage/". `suites`: the hash tags taken here, as wire numbers."""
         self._store = store
         self._staging = staging
         self._audit = audit
+        self._purpose = purpose
         self._suites = suites
         self._limits = limits or Limits()
         self._key_states = key_states
@@ -137,12 +135,12 @@ class Intake:
         `datasets`: those that this source may deliver.
 
         Raises:
-            InvalidError: HEADER_INVALID, STREAM_INVALID (parts out of order), CHUNK_INVALID, ROWS_INVALID, or
-                CONTENT_MISMATCH (rows, chunks or digest are not as announced), or PERIOD_MISMATCH (as
+            InvalidError: HEADER_INVALID, SCHEMA_UNKNOWN, STREAM_INVALID (parts out of order), CHUNK_INVALID,
+                ROWS_INVALID, or CONTENT_MISMATCH (rows, chunks or digest are not as announced), or PERIOD_MISMATCH (as
                 `rows.outside_period`). Nothing stays.
             DeniedError, ExhaustedError: as `header.check`; TOO_MANY_OPEN_DELIVERIES.
             ConflictError: DELIVERY_ID_REUSED (other content under this id); DELIVERY_WITHDRAWN.
-            PreconditionError: KEY_VERSION_UNKNOWN, KEY_VERSION_INACTIVE, KEY_VERSION_CLOSED: pseudonymise again.
+            PreconditionError, UnavailableError: as `keys.check`; then nothing that came stays.
             OutOfRangeError: CHUNK_GAP, the stream starts after what is held; says where to resume.
             PreconditionError: DELIVERY_INCOMPLETE, the stream ended before its finish; chunks that came stay.
             UnavailableError: DELIVERY_BUSY, another stream is sending this delivery.
@@ -150,7 +148,9 @@ class Intake:
         begin = next(parts, None)
         if not isinstance(begin, Begin):
             raise InvalidError("a delivery starts with its header", "STREAM_INVALID")
-        header = check(begin, source, datasets=datasets, suites=self._suites, limits=self._limits)
+        header = check(
+            begin, source, purpose=self._purpose, datasets=datasets, suites=self._suites, limits=self._limits
+        )
         key = (source, header.delivery_id)
         with self._alone(key):
             done = self._begin(source, header, begin.first_chunk)
@@ -239,11 +239,11 @@ class Intake:
         with read(self._store.engine) as connection:
             known = deliveries.get(connection, source, header.delivery_id)
         if known is None:
-            self._check_keys(source, header)
+            keys.check(header, source, self._purpose, self._key_states)
         with self._store.engine.begin() as connection:
             known = deliveries.get(connection, source, header.delivery_id)
             if known is None:
-                _check_open(connection, source, header)
+                keys.check_open(connection, header, source, self._purpose)
                 open_now = deliveries.in_state(connection, DeliveryState.RECEIVING, source)
                 if len(open_now) >= self._limits.open_deliveries:
                     message = (
@@ -269,7 +269,7 @@ class Intake:
         return None
 
     def _receive(self, key: DeliveryKey, header: Header, first_chunk: int, parts: Iterator[Part]) -> None:
-        dataset = DATASETS[header.dataset]
+        dataset, schema = DATASETS[header.dataset], encoded.schemas().get(header.schema_id)
         index, row = first_chunk, self._staging.rows(key)
         for part in parts:
             match part:
@@ -280,7 +280,12 @@ class Intake:
                     if row + frame.height > header.rows:
                         raise InvalidError("the chunks hold more rows than announced", "CONTENT_MISMATCH")
                     found = rows.faults(
-                        frame, dataset, kinds=header.keys, first_row=row, text_length=self._limits.text_length
+                        frame,
+                        dataset,
+                        kinds=header.keys,
+                        first_row=row,
+                        text_length=self._limits.text_length,
+                        schema=schema,
                     )
                     if found:
                         raise _rows_invalid(found)
@@ -318,7 +323,7 @@ class Intake:
             message = "the chunks, rows or digest received are not as the header announced"
             raise InvalidError(message, "CONTENT_MISMATCH")
         staged = self._staging.scan(key, dataset.schema)
-        fault = rows.element_fault(staged, dataset)
+        fault = rows.element_fault(staged, dataset) or rows.repeated_id(staged, dataset)
         if fault:
             raise _rows_invalid([fault])
         period = Period.parse(header.period)
@@ -326,6 +331,8 @@ class Intake:
             violation = FieldViolation("header.period", "expected the period of the rows")
             raise InvalidError("the rows are not of the period that the header names", "PERIOD_MISMATCH", [violation])
         source, delivery_id = key
+        if dataset.encoded:  # nobody will ask later; a delivery may arrive over days
+            keys.check(header, source, self._purpose, self._key_states)
         touched = []
         with self._store.change("delivery") as change:
             with read(self._store.engine) as connection:
@@ -336,7 +343,7 @@ class Intake:
                 origin = {"source": pl.lit(source), "delivery_id": pl.lit(delivery_id)}
                 change.write(quarantine(header.dataset), append=staged.with_columns(**origin))
             with change.commit() as connection:
-                _check_open(connection, source, header)
+                keys.check_open(connection, header, source, self._purpose)
                 if old is not None:
                     deliveries.replace(connection, old.key, delivery_id)
                 deliveries.accept(connection, key, change.number)
@@ -348,25 +355,15 @@ class Intake:
         return Receipt(receipt.delivery, receipt.chunks_received, old.header.delivery_id if old else "")
 
     def _overtake(self, key: DeliveryKey, header: Header) -> None:
-        """Forget what broke off in the same place under other key versions: its source has pseudonymised it again."""
+        """Forget what broke off in the same place under other keys or another schema: its source has made it anew."""
         with read(self._store.engine) as connection:
             open_now = deliveries.in_state(connection, DeliveryState.RECEIVING, key[0])
         for other in open_now:
             place = (other.header.dataset, other.header.period)
-            if place == (header.dataset, header.period) and other.header.keys != header.keys:
+            made_anew = (other.header.keys, other.header.schema_id) != (header.keys, header.schema_id)
+            if place == (header.dataset, header.period) and made_anew:
                 with suppress(UnavailableError), self._alone(other.key):  # not while it is being sent
                     self._refuse(other.key)
-
-    def _check_keys(self, source: str, header: Header) -> None:
-        states = self._key_states(f"source/{source}") if header.keys else None
-        if states is None:
-            return  # a run will ask for the conversion, and say what is wrong
-        if any(pair not in states for pair in header.keys.items()):
-            message = "the header names a key version that does not exist"
-            raise PreconditionError(message, "KEY_VERSION_UNKNOWN")
-        if not all(states[pair] for pair in header.keys.items()):
-            message = "the pseudonyms stand under a key version that cannot be converted from; pseudonymise again"
-            raise PreconditionError(message, "KEY_VERSION_INACTIVE")
 
     def _record(self, event: str, source: str, header: Header, connection: sa.Connection) -> None:
         subject = f"{source}/{header.dataset}/{header.period}/{header.delivery_id}"
@@ -377,14 +374,6 @@ class Intake:
         self._staging.drop(key)
         with self._store.engine.begin() as connection:
             deliveries.forget(connection, *key)
-
-
-def _check_open(connection: sa.Connection, source: str, header: Header) -> None:
-    """Refuse a delivery under a closed key version, in the transaction that notes or accepts it."""
-    rekeyings.alone(connection)
-    if rekeyings.closed(connection, f"source/{source}", header.keys):
-        message = "the pseudonyms stand under a key version that was replaced; pseudonymise again"
-        raise PreconditionError(message, "KEY_VERSION_CLOSED")
 
 
 def _take_out(change: Change, delivery: Delivery) -> str:

@@ -7,6 +7,7 @@
 3. Text that looks like a CPR number is refused wherever it stands: the linker holds
    none. A source whose own ids look like one prefixes them. For the same reason an amount
    on a person is not as large as such a number.
+4. A record id is given once in a delivery that has a row a record; a posting on a CPR number has none.
 
 Pure: no file, no network.
 """
@@ -21,7 +22,9 @@ import polars as pl
 
 from kinlink import ristretto255
 from kinlink.delivery.datasets import CPR_IN_TEXT, MAX_PERSON_AMOUNT_ORE, Column, Dataset, Kind, PersonKind
+from kinlink.encoding.schema import LinkageSchema
 from kinlink.pseudonyms import PSEUDONYM_KINDS
+from linker.intake import encoded
 
 MAX_FAULTS = 20
 _INTERVALS = (("valid_from", "valid_to"), ("start", "end"), ("given", "withdrawn"))
@@ -37,14 +40,22 @@ class Fault:
 
 
 def faults(
-    frame: pl.DataFrame, dataset: Dataset, *, kinds: Collection[str], first_row: int, text_length: int
+    frame: pl.DataFrame,
+    dataset: Dataset,
+    *,
+    kinds: Collection[str],
+    first_row: int,
+    text_length: int,
+    schema: LinkageSchema | None = None,
 ) -> list[Fault]:
     """Return what is wrong with the rows, in the order of the checks, at most MAX_FAULTS.
 
     `frame` has exactly the dataset's schema. `kinds`: those the header names a key for.
-    `first_row`: the index of the frame's first row within the delivery.
+    `first_row`: the index of the frame's first row within the delivery. `schema`: the one that an encoded dataset's
+    header names.
     """
     checks = list(_checks(dataset, kinds, text_length))
+    checks += encoded.checks(schema) if schema else ()
     broken = frame.select(
         (expression.fill_null(value=False).arg_true().head(MAX_FAULTS).implode()).alias(str(index))
         for index, (_, _, expression) in enumerate(checks)
@@ -89,20 +100,29 @@ def _checks(dataset: Dataset, kinds: Collection[str], text_length: int) -> Itera
         if column.dtype == pl.Binary:
             yield column.name, "a 32-byte element", value.bin.size() != 32
             yield from _kind_checks(column, kinds)
-        if column.dtype == pl.String:
-            yield column.name, f"at most {text_length} characters", value.str.len_chars() > text_length
-            yield column.name, "text that does not look like a CPR number", value.str.contains(CPR_IN_TEXT)
+        yield from _text_checks(column, text_length)
         if column.name.endswith("_ore"):
             large = ~value.is_between(-MAX_PERSON_AMOUNT_ORE, MAX_PERSON_AMOUNT_ORE)
             yield column.name, f"at most {MAX_PERSON_AMOUNT_ORE} on a person", large & pl.col("person").is_not_null()
-        if column.dtype == pl.List(pl.String):
-            text = value.list.join(" ")
-            yield column.name, f"at most {text_length} characters", text.str.len_chars() > text_length
-            yield column.name, "no empty entry", value.list.eval(pl.element().is_null()).list.any()
-            yield column.name, "text that does not look like a CPR number", text.str.contains(CPR_IN_TEXT)
+    if {"encoding_id", "person_kind"} <= names:
+        named = (pl.col("person_kind") == PersonKind.CPR) & pl.col("encoding_id").is_not_null()
+        yield "encoding_id", "null, as the posting is on a CPR number", named
     for start, end in _INTERVALS:
         if {start, end} <= names:
             yield end, f"not before {start}", pl.col(end) < pl.col(start)
+
+
+def _text_checks(column: Column, text_length: int) -> Iterator[tuple[str, str, pl.Expr]]:
+    value = pl.col(column.name)
+    if column.dtype not in (pl.String, pl.List(pl.String)):
+        return
+    if column.dtype != pl.String:
+        yield column.name, "no empty entry", value.list.eval(pl.element().is_null()).list.any()
+        value = value.list.join(" ")
+    yield column.name, f"at most {text_length} characters", value.str.len_chars() > text_length
+    yield column.name, "text that does not look like a CPR number", value.str.contains(CPR_IN_TEXT)
+    if column.name == "encoding_id":
+        yield column.name, "an id that is not empty", value.str.len_bytes() == 0
 
 
 def _kind_checks(column: Column, kinds: Collection[str]) -> Iterator[tuple[str, str, pl.Expr]]:
@@ -150,3 +170,12 @@ def element_fault(rows: pl.LazyFrame, dataset: Dataset) -> Fault | None:
                     return Fault(column.name, int(at[0]), "a canonical ristretto255 element, not the identity")
             raise AssertionError("a pseudonym of the rows is in none of their columns") from error
     return None
+
+
+def repeated_id(rows: pl.LazyFrame, dataset: Dataset) -> Fault | None:
+    """Return the first row whose id stood before, in a dataset with a row a record. `rows` are in delivery order."""
+    if not any(column.name == "encoding_id" and not column.nullable for column in dataset.columns):
+        return None
+    again = pl.col("encoding_id").is_first_distinct().not_()
+    at = rows.select(again.arg_true().head(1)).collect()["encoding_id"]
+    return Fault("encoding_id", int(at[0]), "an id that stands once in the delivery") if len(at) else None

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("chunks", sa.Integer, nullable=False),
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("rejected_rows", sa.BigInteger, nullable=False),
+        sa.Column("schema_id", sa.String(100), nullable=False),
         sa.Column("state", sa.String(10), nullable=False),
         sa.Column("received_at", _AT, nullable=False),
         sa.Column("accepted_at", _AT),

@@ -19,8 +19,9 @@ from linker.store.state import DELIVERIES, DeliveryState, now
 class Header:
     """What a source says of a delivery before the first chunk.
 
-    `keys`: the key version its pseudonyms stand under, by kind word. `suite`: the
+    `keys`: the key version its pseudonyms and encodings stand under, by kind word. `suite`: the
     wire number of the hash tag. `digest`: hex of SHA-256 over the chunks' digests.
+    `schema_id`: the linkage schema of encodings, else "".
     """
 
     delivery_id: str
@@ -32,6 +33,7 @@ class Header:
     chunks: int
     digest: str
     rejected_rows: int
+    schema_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,11 @@ def replace(connection: sa.Connection, key: tuple[str, str], replaced_by: str) -
 def withdraw(connection: sa.Connection, key: tuple[str, str]) -> None:
     """Note that its source took it back."""
     _set(connection, key, state=DeliveryState.WITHDRAWN)
+
+
+def expire(connection: sa.Connection, key: tuple[str, str]) -> None:
+    """Note that its retention ended."""
+    _set(connection, key, state=DeliveryState.EXPIRED)
 
 
 def convert(connection: sa.Connection, key: tuple[str, str], snapshot: int) -> None:

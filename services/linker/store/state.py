@@ -29,6 +29,7 @@ class DeliveryState(StrEnum):
     ACCEPTED = "accepted"
     REPLACED = "replaced"
     WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
 
 
 class RunState(StrEnum):
@@ -75,6 +76,7 @@ DELIVERIES = sa.Table(
     sa.Column("chunks", sa.Integer, nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("rejected_rows", sa.BigInteger, nullable=False),
+    sa.Column("schema_id", sa.String(100), nullable=False),  # of encodings; else ""
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("received_at", Instant, nullable=False),
     sa.Column("accepted_at", Instant),
