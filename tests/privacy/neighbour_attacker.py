@@ -1,8 +1,8 @@
 """Who has encodings, and knows what a few of them stand for: reads the others by how alike they are to those.
 
-A seeded attack on the similarity graph (after Vidanage, Christen, Ranbaduge, Schnell 2020): whatever linkage can compare,
-an attacker can. For each encoding that is not known, its likeness to all known ones is compared with the likeness that
-each candidate value would have; likeness of bits is told from likeness of values by the known pairs alone. Diffusion
+A seeded attack on the similarity graph (after Vidanage, Christen, Ranbaduge, Schnell 2020): whatever linkage can
+compare, an attacker can. For each encoding that is not known, its likeness to all known ones is compared with what
+each candidate would have; likeness of bits is told from likeness of values by the known pairs alone. Diffusion
 does not hinder this: it makes likeness noisy, so that more has to be known.
 """
 

@@ -1,4 +1,4 @@
-"""What do encodings tell somebody who has the linker's facts too, or knows some of the persons? Much: no hardening helps.
+"""What do encodings tell somebody who has the linker's facts too, or knows some persons? Much: no hardening helps.
 
 These are the limits that `docs/explanation/threat-model.md` states. A test that fails because less is read is good
 news, and the page is to be changed.
@@ -63,7 +63,7 @@ def bigram_likeness(names: tuple[str, ...]) -> Floats:
     ids=["unhardened", "hundred known", "half known"],
 )
 def test_known_names_teach_others_by_likeness(schema: LinkageSchema, known: int, least: float, most: float) -> None:
-    """Diffusion makes likeness noisy: a hundred known names read few others. Half of all names read half of the rest."""
+    """Diffusion makes likeness noisy: a hundred known names read few others, half of all the rest."""
     names, held = town()
     made = encodings(schema, "family_name", [names[place] for place in held])
     attacker = NeighbourAttacker(made[:known], held[:known], bigram_likeness(names)[:, held[:known]])
