@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from kinlink.cli import review
 from kinlink.cli.background_work import follow, stopped
 from kinlink.cli.deliver import Config
 from kinlink.cli.exit_codes import ExitCode
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Link deliveries into families, and release tables.", epilog=_EPILOG, no_args_is_help=True)
     group.command("run", epilog=_EPILOG)(run)
     group.command("status", epilog="Example: kinlink link status")(status)
+    review.register(group)
     app.add_typer(group, name="link")
 
 
