@@ -21,6 +21,7 @@ _TYPES: dict[str, tuple[str, str]] = {
     "Boolean": ("true/false", "sand/falsk"),
     "Binary": ("pseudonym", "pseudonym"),
     "List(String)": ("list of text", "liste af tekst"),
+    "List(Binary)": ("list of encodings", "liste af koder"),
     "Float64": ("number", "tal"),
 }
 _PERIODS: dict[PeriodType, tuple[str, str]] = {
@@ -78,6 +79,8 @@ def dictionary_en() -> Iterator[str]:
         yield f"A row is {dataset.row}." + (
             " Only the population register may deliver it." if dataset.register_only else ""
         )
+        if dataset.encoded:
+            yield "The delivery names the linkage schema, and the version of the encoding key."
         yield ""
         rows = (
             (f"`{c.name}`", _pseudonym(c, danish=False), "yes" if c.nullable else "", _codes(c), c.description)
@@ -123,6 +126,8 @@ def dictionary_da() -> Iterator[str]:
         yield f"En række er {dataset.row_da}." + (
             " Kun folkeregisteret må levere det." if dataset.register_only else ""
         )
+        if dataset.encoded:
+            yield "Leverancen nævner koblingsskemaet og kodenøglens version."
         yield ""
         rows = (
             (f"`{c.name}`", _pseudonym(c, danish=True), "ja" if c.nullable else "", _codes(c), c.description_da)

@@ -93,6 +93,7 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
             store,
             Staging(settings.staging, settings.staging_reserve_bytes),
             audit,
+            purpose=settings.purpose,
             suites=settings.suite_numbers,
             limits=Limits(
                 chunks=settings.max_delivery_chunks,

@@ -152,7 +152,7 @@ class DeliveryHeader(_message.Message):
     """
     suite: _types_pb2.Suite.ValueType
     """The hash tag the identifiers were hashed with. Unspecified is allowed only
-    for the catalogue, which has no identifiers.
+    for datasets without identifiers: the catalogue, and encodings of payers.
     """
     rows: _builtins.int
     """The number of rows in all chunks. 0 is allowed: an empty period."""
