@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from kinlink.blinding import Progress, unreported
 from kinlink.client_config import ClientConfig
-from kinlink.delivery.deliver import Doors, Sent, check_source, period_of, send
+from kinlink.delivery.deliver import Doors, Sent, check_purpose, check_source, period_of, send
 from kinlink.delivery.examine import examine
 from kinlink.delivery.mapping_file import load
 from kinlink.pseudonymizer_client import PseudonymizerClient
@@ -29,7 +29,9 @@ class Client:
 
     def __init__(self, config: ClientConfig) -> None:
         """Open channels; they connect at the first call. Raises CertificateExpiredError, RefusedError, InputError."""
-        self._doors = Doors(config.source(), config.suite, config.pseudonymizer_channel(), config.linker_channel())
+        self._doors = Doors(
+            config.source(), config.suite, config.pseudonymizer_channel(), config.linker_channel(), config.purpose
+        )
 
     @classmethod
     def from_config(cls, path: Path | None = None) -> Self:
@@ -75,6 +77,7 @@ class Client:
         """
         found = load(mapping)
         check_source(found, self._doors.source)
+        check_purpose(found, self._doors.purpose)
         covered = period_of(found, period)
         examination = examine(extract, found, covered, unreported, synthetic=self._doors.suite.synthetic)
         examination.check(found)

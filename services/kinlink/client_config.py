@@ -15,14 +15,15 @@ from kinlink.errors import InputError, RefusedError
 from kinlink.pseudonyms import Suite
 
 _KEYS = ("pseudonymizer", "linker", "ca", "certificate", "key", "suite")
-_OPTIONAL = ("approval_key",)
+_OPTIONAL = ("approval_key", "purpose")
 
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
     """Targets are "host:port"; `identity` holds this side's certificate; `suite` the hash tag of the deployment.
 
-    `approval_key` is the file of a custodian's or reviewer's own key, None where there is none.
+    `approval_key` is the file of a custodian's or reviewer's own key, None where there is none. `purpose` is what a
+    source encodes records for, the name in the domain linkage/<purpose>; "" where it encodes none.
     """
 
     pseudonymizer: str
@@ -30,6 +31,7 @@ class ClientConfig:
     identity: Identity
     suite: Suite
     approval_key: Path | None = None
+    purpose: str = ""
 
     @classmethod
     def load(cls, path: Path | None = None) -> ClientConfig:
@@ -61,6 +63,7 @@ class ClientConfig:
             identity=Identity(*(folder / values[key] for key in ("ca", "certificate", "key"))),
             suite=Suite(values["suite"]),
             approval_key=folder / values["approval_key"] if values.get("approval_key") else None,
+            purpose=values.get("purpose", ""),
         )
 
     def pseudonymizer_channel(self) -> grpc.Channel:

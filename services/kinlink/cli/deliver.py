@@ -10,7 +10,7 @@ import typer
 from kinlink.cli.progress import stages
 from kinlink.client_config import ClientConfig
 from kinlink.delivery.datasets import BY_NUMBER
-from kinlink.delivery.deliver import Doors, Sent, check_source, period_of, send
+from kinlink.delivery.deliver import Doors, Sent, check_purpose, check_source, period_of, send
 from kinlink.delivery.examine import Examination, examine
 from kinlink.delivery.mapping import Mapping
 from kinlink.delivery.mapping_file import load
@@ -27,6 +27,7 @@ _STATES = {
     pb.DELIVERY_STATE_ACCEPTED: "accepted",
     pb.DELIVERY_STATE_REPLACED: "replaced",
     pb.DELIVERY_STATE_WITHDRAWN: "withdrawn",
+    pb.DELIVERY_STATE_EXPIRED: "expired",
 }
 
 
@@ -55,8 +56,9 @@ def deliver(
 ) -> None:
     """Read an extract, pseudonymise its persons and deliver it to the linker.
 
-    CPR numbers stay here: the pseudonymizer sees blinded points, the linker pseudonyms. Sending the same extract again
-    resumes a delivery that broke off, or changes nothing.
+    CPR numbers stay here: the pseudonymizer sees blinded points, the linker pseudonyms. So do names and addresses, of
+    which a mapping with [fields] delivers encodings. Sending the same extract again resumes a delivery that broke off,
+    or changes nothing.
     """
     found = load(mapping)
     covered = period_of(found, period)
@@ -68,6 +70,8 @@ def deliver(
             "OTHER_SOURCE",
         )
     check_source(found, name)
+    if not dry_run:
+        check_purpose(found, settings.purpose)
     with stages() as open_stage:
         examination = examine(extract, found, covered, open_stage("read"), synthetic=settings.suite.synthetic)
     _show(examination, extract, found, covered.text, name)
@@ -77,7 +81,7 @@ def deliver(
         _line("dry run", "nothing was sent; no service was called")
         return
     with settings.pseudonymizer_channel() as pseudonymizer, settings.linker_channel() as linker, stages() as open_stage:
-        doors = Doors(name, settings.suite, pseudonymizer, linker)
+        doors = Doors(name, settings.suite, pseudonymizer, linker, settings.purpose)
         sent = send(examination, extract, found, covered, doors, open_stage)
     _show_sent(sent)
 
@@ -88,7 +92,7 @@ def list_deliveries(config: Config = None) -> None:
         for delivery in IntakeClient(linker).list():
             dataset = BY_NUMBER[delivery.dataset].name
             state = _STATES.get(delivery.state, "unknown")
-            typer.echo(f"{delivery.delivery_id}  {dataset:<10} {delivery.period:<10} {delivery.rows:>12,}  {state}")
+            typer.echo(f"{delivery.delivery_id}  {dataset:<16} {delivery.period:<10} {delivery.rows:>12,}  {state}")
 
 
 def withdraw(
@@ -116,6 +120,10 @@ def _show(examination: Examination, extract: list[Path], mapping: Mapping, perio
     for column, reason, count in counts.iter_rows():
         _line("", f"{count:,} x {reason}{' in ' + column if column else ''}")
     _line("to deliver", f"{examination.delivered:,} rows")
+    if usable := examination.usable:
+        for field, count in usable.fields.items():
+            _line(field, f"usable in {count:,} ({count / max(usable.records, 1):.1%})")
+        _line("nothing usable", f"{usable.without:,} ({usable.without / max(usable.records, 1):.1%}), linked to nobody")
     people = ", ".join(f"{len(texts):,} {kind}" for kind, texts in examination.identifiers.items())
     _line("identifiers", f"{people or 'none'} (distinct)")
 

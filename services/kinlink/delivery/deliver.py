@@ -1,4 +1,4 @@
-"""The whole way of a delivery: examine, pseudonymise, send. Each stage is a file of its own."""
+"""The whole way of a delivery: examine, pseudonymise, encode, send. Each stage is a file of its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from pathlib import Path
 import grpc
 
 from kinlink.blinding import Progress
+from kinlink.delivery.describe import encoded
 from kinlink.delivery.examine import Examination, stamps_of, validated
 from kinlink.delivery.mapping import Mapping
 from kinlink.delivery.period import Period
 from kinlink.delivery.pseudonymise import Prepared, evaluate, prepare
+from kinlink.encoding.encode import Encoder
+from kinlink.encoding_key_client import EncodingKeyClient
 from kinlink.errors import ConflictError, InputError, RefusedError
 from kinlink.intake_client import IntakeClient, Receipt
 from kinlink.linker.v1 import intake_service_pb2 as pb
@@ -38,12 +41,16 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """Open channels to both services, and who calls: the source of the certificate."""
+    """Open channels to both services, and who calls: the source of the certificate.
+
+    `purpose` is what encodings are made for, as in the domain linkage/<purpose>; "" where nothing is encoded.
+    """
 
     source: str
     suite: Suite
     pseudonymizer: grpc.Channel
     linker: grpc.Channel
+    purpose: str = ""
 
 
 def period_of(mapping: Mapping, period: str | None) -> Period:
@@ -68,14 +75,28 @@ def check_source(mapping: Mapping, source: str) -> None:
         )
 
 
+def check_purpose(mapping: Mapping, purpose: str) -> None:
+    """Refuse to begin what needs an encoding key when nothing says for which purpose.
+
+    Raises:
+        InputError: PURPOSE_MISSING.
+    """
+    if mapping.described and not purpose:
+        raise InputError(
+            'No purpose to encode for: add a line such as purpose = "familie" to kinlink.toml. The linker\'s operator '
+            "knows its name.",
+            "PURPOSE_MISSING",
+        )
+
+
 def send(
     examination: Examination, paths: Sequence[Path], mapping: Mapping, period: Period, doors: Doors, stages: Stages
 ) -> Sent:
-    """Pseudonymise and deliver files that were examined and found sound.
+    """Pseudonymise or encode, and deliver, files that were examined and found sound.
 
     The files are read a second time, so that no more than a block of rows and the
-    distinct identifiers are ever in memory. Where the linker has left the key version
-    since they were pseudonymised, they are so once more, under the new one.
+    distinct identifiers are ever in memory. Where the linker has left a key version
+    meanwhile, all is done once more, under the new one.
 
     Raises:
         ExtractError: a file changed since it was examined.
@@ -92,13 +113,21 @@ def send(
 def _send(
     examination: Examination, paths: Sequence[Path], mapping: Mapping, period: Period, doors: Doors, stages: Stages
 ) -> Sent:
-    dataset = mapping.dataset
+    dataset, described = mapping.dataset, mapping.described
     synthetic = doors.suite.synthetic
     pseudonymizer = PseudonymizerClient(doors.pseudonymizer, domain=f"source/{doors.source}", suite=doors.suite)
+    encoder = None
+    encoding_keys: list[KeyRef] = []
+    if described and examination.delivered:
+        key, name = EncodingKeyClient(doors.pseudonymizer, doors.purpose).fetch(described.schema.id)
+        encoder, encoding_keys = Encoder(described.schema, key), [name]
     table, keys = evaluate(examination.identifiers, pseudonymizer, stages("pseudonymise"))
     with Prepared.new() as prepared:
-        batches = validated(paths, mapping, period, stages("prepare"), synthetic=synthetic)
-        prepare((batch.rows for batch, _, _ in batches), dataset, table, prepared)
+        batches = validated(paths, mapping, period, stages("encode" if encoder else "prepare"), synthetic=synthetic)
+        rows = (batch.rows for batch, _, _ in batches if batch.rows.height)
+        if described and encoder:
+            rows = (encoded(part, described, encoder) for part in rows)
+        prepare(rows, dataset, table, prepared)
         # A row that is new to this reading has a person whom nobody pseudonymised, who would be lost.
         if stamps_of(paths) != examination.stamps or prepared.rows != examination.delivered:
             raise InputError("The extract changed between two readings. Run again when it is complete.", "CHANGED")
@@ -106,11 +135,12 @@ def _send(
             dataset=dataset.number,
             period=period.text,
             suite=doors.suite.wire if dataset.pseudonym_columns else SUITE_UNSPECIFIED,
-            keys=keys,
+            keys=[*keys, *encoding_keys],
             rows=prepared.rows,
             chunks=prepared.chunks,
             digest=prepared.digest,
             rejected_rows=examination.rejected,
+            schema_id=described.schema.id if described else "",
         )
         receipt = IntakeClient(doors.linker).deliver(header, prepared.chunk, stages("upload"))
-        return Sent(receipt, tuple(keys), prepared.chunks, prepared.size)
+        return Sent(receipt, (*keys, *encoding_keys), prepared.chunks, prepared.size)

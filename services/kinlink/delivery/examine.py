@@ -14,6 +14,7 @@ import polars as pl
 
 from kinlink.blinding import Progress
 from kinlink.delivery.datasets import Kind
+from kinlink.delivery.describe import Usable
 from kinlink.delivery.encoding import unreadable
 from kinlink.delivery.errors import ExtractError, RejectShareError
 from kinlink.delivery.mapping import Mapping
@@ -31,7 +32,8 @@ class Examination:
     that. `delivered`: rows that the dataset gets. `rejects`: schema REJECTS, one row a
     bad column. `identifiers`: the distinct identifiers of each kind, in order of
     appearance. They are identifiers: keep them in memory. `stamps`: the files' sizes and
-    times when they were read.
+    times when they were read. `usable`: of what is to be encoded, what can be compared;
+    None for datasets without encodings.
     """
 
     rows: int
@@ -40,6 +42,7 @@ class Examination:
     rejects: pl.DataFrame
     identifiers: dict[Kind, pl.Series]
     stamps: list[tuple[int, int]]
+    usable: Usable | None = None
 
     @property
     def rejected(self) -> int:
@@ -90,7 +93,7 @@ def validated(
     """
     sizes = [size for size, _ in stamps_of(paths)]
     validator = Validator(mapping, period, synthetic=synthetic)
-    records = mapping.file.records
+    records, none = mapping.file.records, rows_schema(mapping.dataset, mapping.described)
     for index, path in enumerate(paths):
         before = _stat(path)
         done, total = sum(sizes[:index]), sum(sizes)
@@ -110,7 +113,7 @@ def validated(
             expected=pl.lit("as many fields as the header"),
         )
         yield (
-            Validated(pl.DataFrame(schema=rows_schema(mapping.dataset)), misfits.match_to_schema(REJECTS)),
+            Validated(pl.DataFrame(schema=none), misfits.match_to_schema(REJECTS)),
             misfits.height,
             extract.duplicates,
         )
@@ -139,9 +142,12 @@ def examine(
     stamps = stamps_of(paths)
     rejects: list[pl.DataFrame] = [pl.DataFrame(schema=REJECTS)]
     found: dict[Kind, _Distinct] = {}
+    usable = Usable(mapping.described) if mapping.described else None
     for batch, read, repeated in validated(paths, mapping, period, report, synthetic=synthetic):
         rows, duplicates, delivered = rows + read, duplicates + repeated, delivered + batch.rows.height
         rejects.append(batch.rejects)
+        if usable:
+            usable.add(batch.rows)
         for column in mapping.dataset.pseudonym_columns:
             kinds = [column.kind] if column.kind else [Kind.CPR, Kind.REPLACEMENT]
             for kind in kinds:
@@ -156,6 +162,7 @@ def examine(
         pl.concat(rejects),
         {kind: texts for kind, texts in identifiers.items() if len(texts)},
         stamps,
+        usable,
     )
 
 

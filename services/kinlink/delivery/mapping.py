@@ -14,8 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kinlink.delivery.datasets import Dataset
+from kinlink.delivery.datasets import PAYER_ENCODINGS, POSTINGS, Column, Dataset
 from kinlink.delivery.values import NumberForm
+from kinlink.encoding.schema import LinkageSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,35 @@ class ColumnRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Described:
+    """What an extract tells of persons, in the columns that a linkage schema encodes.
+
+    `wholes` are columns that hold several of the schema's fields in one text, by name. `columns` are the rules, by
+    column of the schema or by whole; the date form "" leaves it to the schema how a date is written.
+    """
+
+    schema: LinkageSchema
+    wholes: dict[str, frozenset[str]]
+    columns: dict[str, ColumnRule]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns to encode: those mapped, and, without any value, the fields that none of them tells."""
+        told = set(self.columns).union(*(self.wholes[name] for name in self.columns if name in self.wholes))
+        return (*self.columns, *(field.name for field in self.schema.fields if field.name not in told))
+
+
+def columns_of(dataset: Dataset) -> tuple[Column, ...]:
+    """Return the columns that a mapping makes, by rules.
+
+    Of the dataset's they are those without encodings and without kinds of person. The number by which an extract names
+    a payer is none of payer_encodings' and is made as in postings: it tells which rows are left out.
+    """
+    made = tuple(column for column in dataset.columns if column.name not in ("person_kind", "fields", "tokens"))
+    return (POSTINGS.columns[0], *made) if dataset is PAYER_ENCODINGS else made
+
+
+@dataclass(frozen=True, slots=True)
 class Mapping:
     """A mapping, checked. `variants` has one set of rules for each row that an extract's row gives.
 
@@ -132,6 +162,7 @@ class Mapping:
     texts: dict[str, Text]
     codes: dict[str, CodeList]
     variants: tuple[dict[str, ColumnRule], ...]
+    described: Described | None = None
 
     def wanted(self) -> tuple[str, ...]:
         """Return the columns of the extract that are read, sorted."""
@@ -140,7 +171,7 @@ class Mapping:
             names |= {*text.of, *text.when, *([text.next_by] if text.next_by else [])}
         for codes in self.codes.values():
             names |= set(codes.of)
-        for rules in self.variants:
+        for rules in (*self.variants, self.described.columns if self.described else {}):
             for rule in rules.values():
                 if rule.text:
                     names |= {*rule.text.of, *rule.text.when}

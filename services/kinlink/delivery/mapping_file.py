@@ -9,82 +9,19 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
 
 import polars as pl
 
 from kinlink.delivery.datasets import DATASETS, Column, Dataset, Kind
 from kinlink.delivery.encoding import ENCODINGS, MOJIBAKE
 from kinlink.delivery.errors import MappingError
-from kinlink.delivery.mapping import CodeList, ColumnRule, FileForm, Mapping, Records, Text
+from kinlink.delivery.mapping import CodeList, ColumnRule, FileForm, Mapping, Records, columns_of
+from kinlink.delivery.mapping_fields import read_described, text_in
+from kinlink.delivery.section import Section, place
 from kinlink.delivery.values import NumberForm
-
-T = TypeVar("T")
 
 _ALIASES = {"latin-1": "iso-8859-1", "cp1252": "windows-1252", "utf8": "utf-8"}
 _ADDRESS_PARTS = 5
-
-
-class _Section:
-    """A table of the file, from which each key is taken once."""
-
-    def __init__(self, place: str, values: dict[str, Any]) -> None:
-        self.place = place
-        self._values = dict(values)
-        self._known: list[str] = []
-
-    def take(self, key: str, kind: type[T], default: T | None = None, among: tuple[str, ...] = ()) -> T:
-        """Return the value of `key`; without a default it must be there."""
-        self._known.append(key)
-        value = self._values.pop(key, default)
-        if value is None:
-            near = difflib.get_close_matches(key, self._values, 1)
-            raise MappingError(f"{self.place} lacks {key}. {f'Did you write {near[0]} for it?' if near else 'Add it.'}")
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise MappingError(f"{self.place}: {key} must be of type {kind.__name__}.")
-        if among and value not in among:
-            raise MappingError(f"{self.place}: {key} must be one of {', '.join(among)}.")
-        return value
-
-    def texts(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """Return one text or a list of texts as a tuple."""
-        self._known.append(key)
-        value = self._values.pop(key, list(default))
-        found = [value] if isinstance(value, str) else value
-        if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-            raise MappingError(f"{self.place}: {key} must be a text or a list of texts.")
-        return tuple(found)
-
-    def place_of(self, key: str) -> tuple[int, int] | None:
-        """Return [start, length], counted from 1."""
-        self._known.append(key)
-        value = self._values.pop(key, None)
-        return None if value is None else _place(f"{self.place}: {key}", value)
-
-    def section(self, key: str) -> _Section:
-        """Return a sub-table; an empty one when it is not there."""
-        return _Section(f"{self.place} [{key}]", self.take(key, dict, {}))
-
-    def sections(self) -> dict[str, _Section]:
-        """Return everything as named sub-tables."""
-        for name, value in self._values.items():
-            if not isinstance(value, dict):
-                raise MappingError(f'{self.place}: {name} must be a table, for example {{ from = "..." }}.')
-        return {name: _Section(f"{self.place} {name}", value) for name, value in self._values.items()}
-
-    def finish(self) -> None:
-        """Refuse what was not taken."""
-        for key in self._values:
-            near = difflib.get_close_matches(key, self._known, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(self._known)}."
-            raise MappingError(f"{self.place}: {key} is not known. {hint}")
-
-
-def _place(where: str, value: object) -> tuple[int, int]:
-    match value:
-        case [int() as start, int() as length] if start >= 1 and length >= 1:
-            return start, length
-    raise MappingError(f"{where} must be [start, length], both from 1.")
 
 
 def load(path: Path) -> Mapping:
@@ -100,12 +37,13 @@ def load(path: Path) -> Mapping:
         raise MappingError(f"The mapping {path} cannot be read. Check the path.", "MAPPING_MISSING") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MappingError(f"The mapping {path} is not TOML: {error}.") from None
-    top = _Section(path.name, values)
+    top = Section(path.name, values)
     dataset = DATASETS[top.take("dataset", str, among=tuple(DATASETS))]
-    texts = {name: _text(section) for name, section in top.section("texts").sections().items()}
+    texts = {name: text_in(section) for name, section in top.section("texts").sections().items()}
     codes = {name: _codes(name, section, path) for name, section in top.section("codes").sections().items()}
     common = _rules(top.section("columns"), dataset)
-    variants = [_rules(_Section(f"{path.name} [[each]]", each), dataset) for each in top.take("each", list, [{}])]
+    described = read_described(top, dataset)
+    variants = [_rules(Section(f"{path.name} [[each]]", each), dataset) for each in top.take("each", list, [{}])]
     mapping = Mapping(
         path=path,
         dataset=dataset,
@@ -117,13 +55,14 @@ def load(path: Path) -> Mapping:
         texts=texts,
         codes=codes,
         variants=tuple({**common, **variant} for variant in variants),
+        described=described,
     )
     top.finish()
     _check(mapping)
     return mapping
 
 
-def _file(section: _Section) -> FileForm:
+def _file(section: Section) -> FileForm:
     encoding = section.take("encoding", str)
     form = FileForm(
         encoding=_ALIASES.get(encoding.lower(), encoding.lower()),
@@ -145,7 +84,7 @@ def _file(section: _Section) -> FileForm:
     return form
 
 
-def _records(section: _Section) -> Records | None:
+def _records(section: Section) -> Records | None:
     rows = section.take("rows", str, "")
     if not rows:
         section.finish()
@@ -157,7 +96,7 @@ def _records(section: _Section) -> Records | None:
         key=section.take("key", str),
         type_place=section.place_of("type") or (1, 3),
         fields={
-            name: {field: _place(f"{section.place}: {field}", value) for field, value in fields.items()}
+            name: {field: place(f"{section.place}: {field}", value) for field, value in fields.items()}
             for name, fields in section.take("fields", dict).items()
         },
         end=(end, lines) if end and lines else None,
@@ -171,7 +110,7 @@ def _records(section: _Section) -> Records | None:
     return records
 
 
-def _numbers(section: _Section) -> NumberForm:
+def _numbers(section: Section) -> NumberForm:
     form = NumberForm(
         decimal=section.take("decimal", str, ",", among=(",", ".")),
         thousands=section.take("thousands", str, "", among=("", ".", ",", " ", "'")),
@@ -183,25 +122,7 @@ def _numbers(section: _Section) -> NumberForm:
     return form
 
 
-def _text(section: _Section, *, named: bool = True) -> Text:
-    """Read a text: a named one of [texts] may look to the next row, a column's own may replace."""
-    when = section.take("when", dict, {})
-    text = Text(
-        of=section.texts("from"),
-        slice=section.place_of("slice"),
-        absent=section.texts("absent"),
-        replace={} if named else {str(old): str(new) for old, new in section.take("replace", dict, {}).items()},
-        when={name: (texts,) if isinstance(texts, str) else tuple(texts) for name, texts in when.items()},
-        next_by=section.take("next_by", str, "") if named else "",
-    )
-    if named:
-        section.finish()
-    if not text.of:
-        raise MappingError(f"{section.place} lacks from.")
-    return text
-
-
-def _codes(name: str, section: _Section, path: Path) -> CodeList:
+def _codes(name: str, section: Section, path: Path) -> CodeList:
     codes = CodeList(
         name=name,
         path=path.parent / section.take("file", str),
@@ -216,8 +137,8 @@ def _codes(name: str, section: _Section, path: Path) -> CodeList:
     return codes
 
 
-def _rules(section: _Section, dataset: Dataset) -> dict[str, ColumnRule]:
-    known = {column.name for column in dataset.columns if column.name != "person_kind"}
+def _rules(section: Section, dataset: Dataset) -> dict[str, ColumnRule]:
+    known = {column.name for column in columns_of(dataset)}
     rules = {}
     for name, rule in section.sections().items():
         if name not in known:
@@ -228,7 +149,7 @@ def _rules(section: _Section, dataset: Dataset) -> dict[str, ColumnRule]:
     return rules
 
 
-def _rule(section: _Section, name: str) -> ColumnRule:
+def _rule(section: Section, name: str) -> ColumnRule:
     code = section.take("code", str, "")
     # a constant may be written as TOML's number or date as well
     value = str(section.take("value", object, ""))
@@ -236,12 +157,12 @@ def _rule(section: _Section, name: str) -> ColumnRule:
     from_extract = not (code or value or period)
     latest = section.texts("latest")
     rule = ColumnRule(
-        text=_text(section, named=False) if from_extract else None,
+        text=text_in(section, named=False) if from_extract else None,
         code=(code, section.take("column", str, name)) if code else None,
         value=value or None,
         period=period or None,
         date=section.take("date", str, "yyyy-mm-dd"),
-        pivot=section.take("pivot", int, -1),
+        pivot=section.number("pivot"),
         add_days=section.take("add_days", int, 0),
         latest=latest,
         unit=section.take("unit", str, "kroner", among=("kroner", "øre")),
@@ -257,16 +178,14 @@ def _rule(section: _Section, name: str) -> ColumnRule:
 
 def _check(mapping: Mapping) -> None:
     """Check what can only be told from the whole: columns against the dataset, names against each other."""
-    place = mapping.path.name
+    file = mapping.path.name
     if not 0 <= mapping.max_rejected_share <= 1:
-        raise MappingError(f"{place}: max_rejected_share is a share, from 0.0 to 1.0.")
+        raise MappingError(f"{file}: max_rejected_share is a share, from 0.0 to 1.0.")
     for rules in mapping.variants:
-        for column in mapping.dataset.columns:
-            if column.name == "person_kind":
-                continue
+        for column in columns_of(mapping.dataset):
             if column.name not in rules:
                 if not column.nullable and column.kind_column is None:
-                    raise MappingError(f"{place}: {mapping.dataset.name} needs the column {column.name}; map it.")
+                    raise MappingError(f"{file}: {mapping.dataset.name} needs the column {column.name}; map it.")
                 continue
             _check_rule(mapping, column, rules[column.name])
 

@@ -20,13 +20,16 @@ from kinlink.delivery.read import ROW
 from kinlink.delivery.values import Form
 
 _TEXT_LENGTH = 500
+_SPACE = " "
 _YES, _NO = ("true", "1", "ja", "J"), ("false", "0", "nej", "N")
 
 
-def text_of(text: Text) -> pl.Expr:
-    """Return a text, before `replace`."""
+def text_of(text: Text, separator: str = "-") -> pl.Expr:
+    """Return a text, before `replace`. Of several columns none may be blank; joined by a space, all but one may."""
     columns = [pl.col(name) for name in text.of]
-    value = columns[0] if len(columns) == 1 else pl.concat_str(columns, separator="-")
+    value = columns[0]
+    if len(columns) > 1:
+        value = pl.concat_str(columns, separator=separator, ignore_nulls=separator == _SPACE)
     if text.next_by:
         value = value.shift(-1).over(text.next_by)
     if text.slice:
@@ -94,31 +97,62 @@ class Rules:
         value = self._value(sheet, column, rule, text)
         if not column.nullable:
             known = ~unknown_code(self._codes(rule)) if rule.code else pl.lit(value=True)
-            sheet.check(text.is_null() & value.is_null() & known, self._label(rule, column.name), "missing", "a value")
+            sheet.check(text.is_null() & value.is_null() & known, self.label(rule, column.name), "missing", "a value")
         return {column.name: value}
+
+    def described(self, sheet: Sheet, name: str, rule: ColumnRule | None) -> pl.Expr:
+        """Return what is told of a person, as text for the linkage schema; what it cannot use makes no row bad."""
+        if rule is None:
+            return pl.lit(None, pl.String())
+        text = self._text(sheet, rule, name, _SPACE)
+        return sheet.put(values.written_date(text, rule.date, rule.pivot)) if rule.date else text
+
+    def encoding_id(
+        self, sheet: Sheet, column: Column, rules: dict[str, ColumnRule], kind: pl.Expr
+    ) -> dict[str, pl.Expr]:
+        """Return where the ids of rows with a payer stand who has no CPR number of this `kind`; null for other rows.
+
+        Other rows are those of a company, and those for which the mapping's `when` does not hold.
+        """
+        rule, person = rules.get(column.name), rules.get("person")
+        if rule is None:
+            return {column.name: pl.lit(None, pl.String())}
+        other = (kind == PersonKind.CPR).fill_null(value=False)
+        if person and person.text and "cvr" in person.not_a_person:
+            number = identifiers.compact(text_of(person.text))
+            other = other | identifiers.is_company(number).fill_null(value=False)
+        for name, allowed in rule.text.when.items() if rule.text else ():
+            other = other | ~pl.col(name).fill_null("").is_in(list(allowed))
+        other = sheet.put(other)
+        label, text = self.label(rule, column.name), self._text(sheet, rule, column.name)
+        text = sheet.put(pl.when(~other).then(text))
+        _check_text(sheet, column, text, label)
+        if not column.nullable:
+            sheet.check(~other & text.is_null(), label, "missing", "the record's own id")
+        return {column.name: text}
 
     def _codes(self, rule: ColumnRule) -> CodeList:
         assert rule.code is not None  # noqa: S101 - asked by the callers
         return self._mapping.codes[rule.code[0]]
 
-    def _label(self, rule: ColumnRule, name: str) -> str:
+    def label(self, rule: ColumnRule, name: str) -> str:
         """Return the columns of the extract that a rule reads, as the source's owner knows them."""
         if rule.text:
             return self._mapping.label(rule.text.of)
         return self._mapping.label(self._codes(rule).of) if rule.code else name
 
-    def _text(self, sheet: Sheet, rule: ColumnRule, name: str) -> pl.Expr:
+    def _text(self, sheet: Sheet, rule: ColumnRule, name: str, separator: str = "-") -> pl.Expr:
         if rule.code:
             return pl.col(f"{rule.code[0]}.{rule.code[1]}")
         if not rule.text:
             return sheet.put(pl.lit(rule.value, pl.String()))
-        text = sheet.put(text_of(rule.text))
+        text = sheet.put(text_of(rule.text, separator))
         words = rule.text.replace
         if not words:
             return text
         # a word that `replace` does not know is a reject, and must not look missing as well
         sheet.check(
-            text.is_not_null() & ~text.is_in(list(words)), self._label(rule, name), "not_allowed", _one_of(tuple(words))
+            text.is_not_null() & ~text.is_in(list(words)), self.label(rule, name), "not_allowed", _one_of(tuple(words))
         )
         return sheet.put(text.replace(words))
 
@@ -127,7 +161,7 @@ class Rules:
         return sheet.put(identifiers.address(*(pl.col(name) for name in rule.text.of)))
 
     def _person(self, sheet: Sheet, column: Column, rule: ColumnRule) -> tuple[pl.Expr, pl.Expr]:
-        label, expected = self._label(rule, column.name), "a CPR number, ten digits beginning with a real date"
+        label, expected = self.label(rule, column.name), "a CPR number, ten digits beginning with a real date"
         number = sheet.put(identifiers.compact(self._text(sheet, rule, column.name)))
         nobody = identifiers.absent(number)
         if "cvr" in rule.not_a_person:
@@ -145,7 +179,7 @@ class Rules:
         return number, kind
 
     def _value(self, sheet: Sheet, column: Column, rule: ColumnRule, text: pl.Expr) -> pl.Expr:
-        label = self._label(rule, column.name)
+        label = self.label(rule, column.name)
         match column.dtype:
             case pl.Date():
                 return self._date(sheet, column, rule, text)
@@ -173,7 +207,7 @@ class Rules:
         return -value if rule.negative else value
 
     def _date(self, sheet: Sheet, column: Column, rule: ColumnRule, text: pl.Expr) -> pl.Expr:
-        value = _read(sheet, text, values.parse_date(text, rule.date, rule.pivot), self._label(rule, column.name))
+        value = _read(sheet, text, values.parse_date(text, rule.date, rule.pivot), self.label(rule, column.name))
         for name in rule.latest:
             other = values.parse_date(pl.col(name), rule.date, rule.pivot)
             value = pl.max_horizontal(value, _read(sheet, pl.col(name), other, self._mapping.label((name,))))

@@ -4,7 +4,8 @@
 2. A reject is file, row, column, reason and expected form; never the value.
 3. Intervals are half-open and not empty: where the dataset's dates are rounded to
    months an interval may round to nothing and is dropped, otherwise it is bad.
-4. What comes out still holds identifiers: it is for this process's memory only.
+4. An id of a record stands once in a delivery: of two payers under one id each would be taken for the other.
+5. What comes out still holds identifiers, names and addresses: it is for this process's memory only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import polars as pl
 
 from kinlink.delivery.datasets import MAX_PERSON_AMOUNT_ORE, Dataset
 from kinlink.delivery.errors import MappingError
-from kinlink.delivery.mapping import CodeList, ColumnRule, Mapping
+from kinlink.delivery.mapping import CodeList, ColumnRule, Described, Mapping, columns_of
 from kinlink.delivery.period import Period
 from kinlink.delivery.read import ROW
 from kinlink.delivery.rules import Rules, Sheet, text_of, unknown_code
@@ -24,21 +25,27 @@ REJECTS = pl.Schema(
     {"file": pl.String(), "row": pl.UInt32(), "column": pl.String(), "reason": pl.String(), "expected": pl.String()}
 )
 UNKNOWN_CODE = "unknown_code"
+ENCODED = ("fields", "tokens")
+_ID = "encoding_id"
 
 _INTERVALS = (("valid_from", "valid_to"), ("start", "end"), ("given", "withdrawn"))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Validated:
-    """Rows of the dataset with identifiers as String, in file order, and the rejects (REJECTS)."""
+    """Rows (`rows_schema`) in file order, and the rejects (REJECTS)."""
 
     rows: pl.DataFrame
     rejects: pl.DataFrame
 
 
-def rows_schema(dataset: Dataset) -> pl.Schema:
-    """Return the dataset's schema while its pseudonym columns still hold identifiers."""
-    return pl.Schema({name: pl.String() if dtype == pl.Binary() else dtype for name, dtype in dataset.schema.items()})
+def rows_schema(dataset: Dataset, described: Described | None = None) -> pl.Schema:
+    """Return the dataset's schema while pseudonym columns hold identifiers and nothing is encoded, all as String."""
+    columns = {name: pl.String() if dtype == pl.Binary() else dtype for name, dtype in dataset.schema.items()}
+    if described is None:
+        return pl.Schema(columns)
+    plain = {name: dtype for name, dtype in columns.items() if name not in ENCODED}
+    return pl.Schema({**plain, **dict.fromkeys(described.inputs, pl.String())})
 
 
 class Validator:
@@ -48,6 +55,7 @@ class Validator:
         """Read the mapping's code lists. Raises MappingError for a bad one."""
         self._mapping = mapping
         self._rules = Rules(mapping, period, synthetic=synthetic)
+        self._ids = pl.Series(dtype=pl.String)
         self._codes = {name: _load(codes, _taken(mapping, name)) for name, codes in mapping.codes.items()}
 
     def validate(self, batch: pl.DataFrame, file: str) -> Validated:
@@ -59,6 +67,7 @@ class Validator:
         for name, codes in self._mapping.codes.items():
             self._look_up(sheet, codes, self._codes[name])
         made = [self._variant(sheet, rules) for rules in self._mapping.variants]
+        self._check_ids(sheet, made)
         none = pl.DataFrame(schema={ROW: pl.UInt32(), **dict.fromkeys(("column", "reason", "expected"), pl.String())})
         rejects = pl.concat([none, *sheet.rejects]).unique(maintain_order=True).sort(ROW, maintain_order=True)
         sound = ~pl.col(ROW).is_in(rejects[ROW].unique().implode())
@@ -78,14 +87,33 @@ class Validator:
             label = self._mapping.label(codes.of)
             sheet.check(unknown_code(codes), label, UNKNOWN_CODE, f"a code of {codes.path.name}")
 
+    def _check_ids(self, sheet: Sheet, made: list[pl.DataFrame]) -> None:
+        """Reject rows whose record's id stood in an earlier row."""
+        if _ID not in made[0].columns:
+            return
+        ids = pl.concat([values.select(ROW, _ID) for values in made]).drop_nulls().unique().sort(ROW)
+        repeated = ids.filter(pl.col(_ID).is_in(self._ids.implode()) | ~pl.col(_ID).is_first_distinct())
+        self._ids = pl.concat([self._ids, ids[_ID]]).unique()
+        rule = next((rules[_ID] for rules in self._mapping.variants if _ID in rules), ColumnRule())
+        bad = pl.col(ROW).is_in(repeated[ROW].implode())
+        sheet.check(bad, self._rules.label(rule, _ID), "repeated", "an id that no other row has")
+
     def _variant(self, sheet: Sheet, rules: dict[str, ColumnRule]) -> pl.DataFrame:
         """Return ROW and the dataset's columns, one row for each of the sheet's that says something."""
         dataset = self._mapping.dataset
         made: dict[str, pl.Expr] = {}
-        for column in dataset.columns:
-            if column.name not in made:
+        for column in columns_of(dataset):
+            if column.name == _ID and "person_kind" in made:
+                made |= self._rules.encoding_id(sheet, column, rules, made["person_kind"])
+            elif column.name not in made:
                 made |= self._rules.make(sheet, column, rules.get(column.name))
         kept = [made[name] != 0 for name, rule in rules.items() if rule.drop_zero]
+        described = self._mapping.described
+        if described:
+            told = described.columns
+            made |= {name: self._rules.described(sheet, name, told.get(name)) for name in described.inputs}
+            if _ID in made:
+                kept.append(made[_ID].is_not_null())
         for start, end in _INTERVALS:
             if start not in made or end not in made:
                 continue
@@ -100,13 +128,15 @@ class Validator:
                 large = ~made[name].is_between(-MAX_PERSON_AMOUNT_ORE, MAX_PERSON_AMOUNT_ORE)
                 expected = "at most 100 million kroner on a person"
                 sheet.check(made["person"].is_not_null() & large, name, "too_large", expected)
-        return sheet.frame.filter(*kept).select(ROW, *(made[name].alias(name) for name in dataset.schema))
+        return sheet.frame.filter(*kept).select(
+            ROW, *(made[name].alias(name) for name in rows_schema(dataset, described))
+        )
 
 
 def _taken(mapping: Mapping, name: str) -> set[str]:
     return {
         rule.code[1]
-        for rules in mapping.variants
+        for rules in (*mapping.variants, mapping.described.columns if mapping.described else {})
         for rule in rules.values()
         if rule.code is not None and rule.code[0] == name
     }

@@ -69,17 +69,8 @@ def parse_date(text: pl.Expr, form: str, pivot: int | None = None) -> Form:
         raise MappingError(f"the date form {form!r} has no year: write yyyy or yy")
     if "yy" in tokens and pivot is None:
         raise MappingError(f"the date form {form!r} has a two-digit year: set pivot, the first year that is 19yy")
-    pattern = "".join(
-        f"(?<{part}>{_DIGITS.get(part, '[0-9]{2}')})" if _TOKEN.fullmatch(part) else re.escape(part)
-        for part in re.split(f"({_TOKEN.pattern})", form)
-        if part
-    )
-    groups = text.str.extract_groups(f"^{pattern}$").struct
-    if "yyyy" in tokens:
-        year = groups.field("yyyy")
-    else:
-        short = groups.field("yy")
-        year = pl.when(short.cast(pl.Int32) >= pivot).then(pl.lit("19") + short).otherwise(pl.lit("20") + short)
+    groups = _groups(text, form)
+    year = groups.field("yyyy") if "yyyy" in tokens else _full_year(groups.field("yy"), pivot)
     if "ww" in tokens:
         value = _monday(year.cast(pl.Int32), groups.field("ww").cast(pl.Int32))
     else:
@@ -87,6 +78,42 @@ def parse_date(text: pl.Expr, form: str, pivot: int | None = None) -> Form:
         value = pl.concat_str(year, groups.field("mm"), day, separator="-").str.to_date("%Y-%m-%d", strict=False)
     value = pl.when(value >= EARLIEST).then(value)
     return Form(value, "not_a_date", f"a date written {form}")
+
+
+def written_date(text: pl.Expr, form: str, pivot: int | None = None) -> pl.Expr:
+    """Return dates written as `form` in the way that every linkage schema reads: yyyy-mm-dd, else dd-mm-yy.
+
+    A date is yyyy-mm-dd where the form has yyyy or there is a pivot (as in `parse_date`). What the form leaves out is
+    00. The calendar is the schema's matter; text of another form is null.
+
+    Raises:
+        MappingError: the form names no year, or a week.
+    """
+    tokens = _TOKEN.findall(form)
+    if ("yyyy" not in tokens and "yy" not in tokens) or "ww" in tokens:
+        raise MappingError(f"the date form {form!r} of a birth date has yyyy or yy, mm and dd")
+    groups = _groups(text, form)
+    month, day = (groups.field(token) if token in tokens else pl.lit("00") for token in ("mm", "dd"))
+    if "yyyy" in tokens:
+        return pl.concat_str(groups.field("yyyy"), month, day, separator="-")
+    short = groups.field("yy")
+    if pivot is None:
+        return pl.concat_str(day, month, short, separator="-")
+    return pl.concat_str(_full_year(short, pivot), month, day, separator="-")
+
+
+def _full_year(short: pl.Expr, pivot: int | None) -> pl.Expr:
+    return pl.when(short.cast(pl.Int32) >= pivot).then(pl.lit("19") + short).otherwise(pl.lit("20") + short)
+
+
+def _groups(text: pl.Expr, form: str) -> pl.expr.struct.ExprStructNameSpace:
+    """Return what stands in the text for each token of a date form."""
+    pattern = "".join(
+        f"(?<{part}>{_DIGITS.get(part, '[0-9]{2}')})" if _TOKEN.fullmatch(part) else re.escape(part)
+        for part in re.split(f"({_TOKEN.pattern})", form)
+        if part
+    )
+    return text.str.extract_groups(f"^{pattern}$").struct
 
 
 def _monday(year: pl.Expr, week: pl.Expr) -> pl.Expr:
