@@ -13,8 +13,10 @@ from kinlink.errors import from_rpc_error
 from kinlink.linker.v1 import linkage_service_pb2 as pb
 from kinlink.linker.v1.linkage_service_pb2_grpc import LinkageServiceStub
 
-STAGES = ("conversion", "aliases", "families", "tables", "release")
+STAGES = ("conversion", "linkage", "aliases", "families", "tables", "release")
 """The stages of a run, in order."""
+
+_STAGES = {pb.RunStage.Value(f"RUN_STAGE_{stage.upper()}"): stage for stage in STAGES}
 
 _STATES = {
     pb.RUN_STATE_RUNNING: "running",
@@ -44,6 +46,32 @@ class TableOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate in [0, 1] and the ends of its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinkageQuality:
+    """How good the links by encodings are, as the model expects, of a source; `month`: "YYYY-MM", "" for all of them.
+
+    `records` without a usable CPR number, of them `linked` and `in_review`. `precision`, `recall`: by amount, None
+    where nothing was linked, or could be.
+    """
+
+    source: str
+    month: str
+    records: int
+    linked: int
+    in_review: int
+    precision: Interval | None
+    recall: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A run as it stands. `state`: running, interrupted, succeeded or failed; `stage`: one of STAGES."""
 
@@ -61,6 +89,8 @@ class Run:
     snapshot: int
     coverage: Sequence[Coverage]
     tables: Sequence[TableOutcome]
+    quality: Sequence[LinkageQuality] = ()
+    linkage_notes: Sequence[str] = ()
 
 
 class LinkageClient:
@@ -111,7 +141,7 @@ def _run(run: pb.Run) -> Run:
         run_id=run.run_id,
         request_id=run.request_id,
         state=_STATES.get(run.state, "unknown"),
-        stage=STAGES[run.stage - 1] if 1 <= run.stage <= len(STAGES) else "unknown",
+        stage=_STAGES.get(run.stage, "unknown"),
         done=run.done,
         total=run.total,
         reason=run.reason,
@@ -130,4 +160,20 @@ def _run(run: pb.Run) -> Run:
             for row in run.coverage
         ],
         tables=[TableOutcome(row.table_id, row.release_id, row.outcome) for row in run.tables],
+        quality=[_quality(row) for row in run.quality],
+        linkage_notes=list(run.linkage_notes),
+    )
+
+
+def _quality(row: pb.LinkageQuality) -> LinkageQuality:
+    precision = Interval(row.precision, row.precision_low, row.precision_high)
+    recall = Interval(row.recall, row.recall_low, row.recall_high)
+    return LinkageQuality(
+        row.source,
+        row.month,
+        row.records,
+        row.linked,
+        row.in_review,
+        precision if row.HasField("precision") else None,
+        recall if row.HasField("recall") else None,
     )

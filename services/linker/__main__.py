@@ -19,6 +19,7 @@ from kinlink.linker.v1.review_service_pb2_grpc import add_ReviewServiceServicer_
 from kinlink.linker.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
 from linker import signed_policy
 from linker.disclosure.policy import PolicyError
+from linker.disclosure.release import canonical
 from linker.doors.family_table import FamilyTableDoor, FamilyTableGrants
 from linker.doors.intake_api import IntakeApi
 from linker.doors.linkage_api import LinkageApi
@@ -29,6 +30,8 @@ from linker.intake.header import Limits
 from linker.intake.intake import Intake
 from linker.intake.staging import Staging
 from linker.key_service import PseudonymizerKeys, key_states
+from linker.linkage import policy as linkage_policy
+from linker.linkage.policy import LinkagePolicyError
 from linker.linkage.rekeying import RekeyingWork
 from linker.pipeline import LinkagePipeline
 from linker.rekeyings import Rekeyings
@@ -44,7 +47,7 @@ from linker.tables import contributions, registry
 from linker.tables.registry import RegistryError
 from servicekit import database, server, telemetry
 from servicekit.access import AccessTable, AccessTableError
-from servicekit.audit import AuditLog
+from servicekit.audit import AuditEntry, AuditLog
 from servicekit.audit.audit_api import SERVICES as AUDIT_SERVICES
 from servicekit.audit.checkpoints import LogError
 from servicekit.audit.keeping import kept
@@ -61,6 +64,7 @@ SERVICES = (
 _STARTUP_ERRORS = (
     AccessTableError,
     InUseError,
+    LinkagePolicyError,
     LogError,
     PolicyError,
     RegistryError,
@@ -79,6 +83,7 @@ def serve(config: Path) -> None:
 def _serve(settings: LinkerSettings, folder: Path) -> None:
     tables = registry.load(settings.registry)
     disclosure = signed_policy.load(settings.disclosure, settings.policy_signers, real=settings.real)
+    linkage = linkage_policy.load(settings.linkage)
     registry.check_policies(tables, disclosure.policy.policies)
     contributions.needed(tables)
     ristretto255.self_test()
@@ -113,6 +118,7 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
                 connect=connect,
                 registry=tables,
                 policy=disclosure.policy,
+                linkage=linkage,
                 purpose=settings.purpose,
                 municipality=settings.municipality,
             ),
@@ -132,6 +138,8 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
         families = FamilyTableDoor(family_tables, FamilyTableGrants(access))
         with kept(audit, engine, settings, "linker", folder, real=settings.real) as log:
             disclosure.record(audit)
+            evidence = canonical({"digest": linkage.digest})
+            audit.append(AuditEntry("linkage.loaded", "", "ok", evidence=evidence))
 
             def stopping() -> None:
                 rekeyings.close()

@@ -1,10 +1,11 @@
 """The work of a linkage run: from accepted deliveries to a release.
 
 1. conversion: source pseudonyms become ids, a delivery at a time.
-2. aliases: the newest snapshot is pinned; number changes are resolved, exclusions applied.
-3. families: residents on the reference date, and the C-families they form.
-4. tables: the facts of the registered tables that the run's months make; no others are computed.
-5. release: all tables pass the one gate together, which compares them with every earlier release; then, when the year
+2. linkage: records without a usable CPR number are linked by their encodings (`linkage_stage`).
+3. aliases: the newest snapshot is pinned; links are put on postings, number changes are resolved, exclusions applied.
+4. families: residents on the reference date, and the C-families they form.
+5. tables: the facts of the registered tables that the run's months make; no others are computed.
+6. release: all tables pass the one gate together, which compares them with every earlier release; then, when the year
    is over, the family table is made (`family_table_run`).
 
 What the gate cannot prove it says in the outcomes: the run succeeds, and what was released before stays.
@@ -37,14 +38,17 @@ from linker.families.c_family import c_family_members
 from linker.families.families import families_with_children
 from linker.families.residents import residents
 from linker.family_table_run import FamilyTableStage
-from linker.linkage import register
+from linker.linkage import links, register
 from linker.linkage.aliases import resolve
 from linker.linkage.conversion import Converter, convert_all
+from linker.linkage.policy import LinkagePolicy
+from linker.linkage_stage import LinkageStage
 from linker.runs import Result
 from linker.store.family_tables import FamilyTables
 from linker.store.releases import Releases
 from linker.store.runs import Stage
 from linker.store.snapshots import PinnedSnapshot, Snapshots
+from linker.store.tables import LINKS
 from linker.store.tables import facts as stored
 from linker.tables import contributions, registry, target_groups
 from linker.tables.catalogue import CatalogueError
@@ -74,6 +78,7 @@ class LinkagePipeline:
     connect: Callable[[], AbstractContextManager[Converter]]
     registry: Sequence[RegisteredTable]
     policy: Policy
+    linkage: LinkagePolicy
     purpose: str
     municipality: int
 
@@ -88,6 +93,7 @@ class LinkagePipeline:
         """
         with self.connect() as converter:
             convert_all(self.store, converter, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))
+        quality, notes = LinkageStage(self.store, self.linkage)(datetime.now(UTC).date(), report)
         try:
             with self.store.pin() as pinned:
                 release, family_table, outcome = self._release(pinned, reference_date, year, through_month, report)
@@ -122,6 +128,8 @@ class LinkagePipeline:
             coverage=[asdict(row) for row in release.coverage],
             tables=[asdict(each) for each in (*release.outcomes, *([outcome] if outcome else []))],
             commit=commit,
+            quality=quality,
+            linkage_notes=notes,
         )
 
     def _commit_families(self, table: FamilyTable, connection: sa.Connection) -> None:
@@ -178,7 +186,12 @@ class LinkagePipeline:
         aliases = resolve(pinned.scan(stored("aliases")))
         if aliases.cycles or aliases.ambiguous:
             _log.warning("number changes left alone", cycles=aliases.cycles, ambiguous=aliases.ambiguous)
-        known = register.read(lambda dataset: pinned.scan(stored(dataset)), aliases.resolved, datetime.now(UTC).date())
+
+        def scan(dataset: str) -> pl.LazyFrame:
+            rows = pinned.scan(stored(dataset))
+            return links.applied(rows, pinned.scan(LINKS)) if dataset == "postings" else rows
+
+        known = register.read(scan, aliases.resolved, datetime.now(UTC).date())
         report(Stage.ALIASES, 1, 1)
         return aliases.resolved, known
 

@@ -38,12 +38,17 @@ _MONTHS = 12
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run found. `commit` writes the release, in the transaction that ends the run."""
+    """What a run found. `commit` writes the release, in the transaction that ends the run.
+
+    `quality`: rows of `linkage.quality`; `linkage_notes`: sentences about the linkage by encodings.
+    """
 
     snapshot: int
     coverage: Sequence[Mapping[str, Any]]
     tables: Sequence[Mapping[str, str]]
     commit: Callable[[sa.Connection], None]
+    quality: Sequence[Mapping[str, Any]] = ()
+    linkage_notes: Sequence[str] = ()
 
 
 class Pipeline(Protocol):
@@ -140,6 +145,8 @@ class Runs:
                 snapshot=result.snapshot,
                 coverage=list(result.coverage),
                 tables=list(result.tables),
+                quality=list(result.quality),
+                linkage_notes=list(result.linkage_notes),
                 ended_at=now(),
             )
 

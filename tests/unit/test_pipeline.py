@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 from linker import frames
 from linker.disclosure import policy
 from linker.disclosure.release import CellStatus, ReleasedTable
+from linker.linkage import policy as linkage_policy
 from linker.pipeline import LinkagePipeline
 from linker.runs import Runs
 from linker.store.family_tables import FamilyTables
@@ -38,6 +39,7 @@ D = datetime.date
 LINKER = Path(policy.__file__).parent.parent
 REGISTRY = registry.load(LINKER / "registry.toml")
 POLICY = policy.parse((LINKER / "disclosure.toml").read_bytes())
+LINKAGE = linkage_policy.load(LINKER / "linkage.toml")
 FAMILIES, TARGET, CHILD = 90, 30, 1000
 CATALOGUE = (
     {"service": "SOF-CHILD", "flags": ["social_child_case"]},
@@ -93,6 +95,7 @@ class Linker:
             connect=_nobody,
             registry=REGISTRY,
             policy=POLICY,
+            linkage=LINKAGE,
             purpose="familie",
             municipality=101,
         )

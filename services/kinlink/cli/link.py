@@ -16,7 +16,7 @@ from kinlink.cli.deliver import Config
 from kinlink.cli.exit_codes import ExitCode
 from kinlink.client_config import ClientConfig
 from kinlink.errors import InputError
-from kinlink.linkage_client import STAGES, LinkageClient, Run
+from kinlink.linkage_client import STAGES, Interval, LinkageClient, Run
 
 _EPILOG = "Example: kinlink link run --reference-date 2015-01-01"
 _WHOLE_YEAR = 12
@@ -98,10 +98,27 @@ def _show(run: Run) -> None:
         for row in run.coverage:
             grid.add_row(row.source, row.method, _share(row.share_rows), _share(row.share_amount))
         console.print(grid)
+    if run.quality:
+        grid = Table("without CPR number", "month", box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in ("records", "linked", "in review", "precision", "recall"):
+            grid.add_column(name, justify="right")
+        for each in run.quality:
+            counts = (f"{count}" for count in (each.records, each.linked, each.in_review))
+            grid.add_row(each.source, each.month or "all", *counts, _interval(each.precision), _interval(each.recall))
+        console.print(grid)
+        typer.echo("precision and recall: of the amount, as the model expects; in brackets the 95 % interval")
+    for note in run.linkage_notes:
+        typer.echo(f"note: {note}")
 
 
 def _months(run: Run) -> str:
     return f"year {run.year}" if run.through_month == _WHOLE_YEAR else f"{run.year} through month {run.through_month}"
+
+
+def _interval(found: Interval | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found.estimate * 100:.1f} % [{found.low * 100:.1f}-{found.high * 100:.1f}]"
 
 
 def _share(share: float | None) -> str:

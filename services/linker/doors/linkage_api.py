@@ -71,6 +71,8 @@ def _message(run: Run) -> pb.Run:
         snapshot=run.snapshot or 0,
         coverage=[pb.Coverage(**row) for row in run.coverage],
         tables=[pb.TableOutcome(**row) for row in run.tables],
+        quality=[pb.LinkageQuality(**row) for row in run.quality],
+        linkage_notes=run.linkage_notes,
         started_at=timestamp(run.started_at),
         ended_at=timestamp(run.ended_at),
     )

@@ -64,6 +64,8 @@ def upgrade() -> None:
         sa.Column("snapshot", sa.BigInteger),
         sa.Column("coverage", sa.JSON, nullable=False),
         sa.Column("tables", sa.JSON, nullable=False),
+        sa.Column("quality", sa.JSON, nullable=False),
+        sa.Column("linkage_notes", sa.JSON, nullable=False),
         sa.Column("started_at", _AT, nullable=False),
         sa.Column("ended_at", _AT),
     )

@@ -29,7 +29,7 @@ class Stage(StrEnum):
 class Run:
     """A run as it stands, of a year through a month, 1 to 12.
 
-    `coverage` and `tables` are rows of the result, empty until it succeeded.
+    `coverage`, `tables`, `quality` and `linkage_notes` are the result, empty until it succeeded.
     """
 
     run_id: str
@@ -46,6 +46,8 @@ class Run:
     snapshot: int | None
     coverage: Sequence[Mapping[str, Any]]
     tables: Sequence[Mapping[str, str]]
+    quality: Sequence[Mapping[str, Any]]
+    linkage_notes: Sequence[str]
     started_at: datetime
     ended_at: datetime | None
 
@@ -98,6 +100,8 @@ def start(connection: sa.Connection, request_id: str, reference_date: date, year
             message="",
             coverage=[],
             tables=[],
+            quality=[],
+            linkage_notes=[],
             started_at=now(),
         )
     )

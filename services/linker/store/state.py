@@ -119,6 +119,8 @@ RUNS = sa.Table(
     sa.Column("snapshot", sa.BigInteger),
     sa.Column("coverage", sa.JSON, nullable=False),  # [{source, method, share_rows, share_amount}]
     sa.Column("tables", sa.JSON, nullable=False),  # [{table_id, release_id, outcome}]
+    sa.Column("quality", sa.JSON, nullable=False),  # rows of linkage.quality
+    sa.Column("linkage_notes", sa.JSON, nullable=False),  # sentences
     sa.Column("started_at", Instant, nullable=False),
     sa.Column("ended_at", Instant),
 )

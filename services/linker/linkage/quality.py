@@ -1,0 +1,77 @@
+"""How good the links of a run are: by source, and by source and month, as the model itself expects.
+
+1. A record that its source answered for is known: linked and right, or rightly not linked.
+2. Of a source, or a month, with fewer records than the smallest group nothing is shown; nor of more months, the
+   smallest first, until those not shown are together as many: a source's total would tell them otherwise.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from linker.linkage.fuzzy.assignment import LINKED, REVIEW
+from linker.linkage.fuzzy.encodings import RECORD
+from linker.linkage.fuzzy.estimates import estimate
+
+ROW = ("source", "month", "records", "linked", "in_review")
+BOUNDS = ("precision", "precision_low", "precision_high", "recall", "recall_low", "recall_high")
+
+
+def answered(assigned: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Return `assigned` (or a refit of it), certain where `known` has an answer: `record`, `somebody` (Boolean)."""
+    sure = pl.col("somebody").cast(pl.Float64)
+    found = assigned.join(known, on=RECORD, how="left").with_columns(
+        pl.coalesce(sure, "probability").alias("probability"), pl.coalesce(sure, "any").alias("any")
+    )
+    return found.drop("somebody")
+
+
+def quality(
+    assigned: pl.DataFrame, refitted: Sequence[pl.DataFrame], records: pl.DataFrame, smallest: int
+) -> list[dict[str, Any]]:
+    """Return a row of ROW and BOUNDS a group that is shown, ordered by source and month; "" is all months.
+
+    `assigned`, `refitted`: as `estimates.estimate` takes them. `records`: `record`, `source`, `month` (Date, null
+    without a posting), `weight`.
+    """
+    whole = records.select(RECORD, "source", pl.lit("").alias("month"))
+    monthly = records.drop_nulls("month").select(RECORD, "source", pl.col("month").dt.strftime("%Y-%m"))
+    found = pl.concat([_of(assigned, refitted, records, groups) for groups in (whole, monthly)])
+    totals = found.filter(pl.col("month") == "", pl.col("records") >= smallest)
+    months = found.filter(pl.col("month") != "").join(totals, on="source", how="semi")
+    shown = pl.concat([totals, _shown(months, totals, smallest)])
+    return shown.sort("source", "month").select(*ROW, *BOUNDS).to_dicts()
+
+
+def _of(
+    assigned: pl.DataFrame, refitted: Sequence[pl.DataFrame], records: pl.DataFrame, groups: pl.DataFrame
+) -> pl.DataFrame:
+    status = pl.col("status")
+    counts = (
+        assigned.join(groups, on=RECORD)
+        .group_by("source", "month")
+        .agg((status == LINKED).sum().alias("linked"), (status == REVIEW).sum().alias("in_review"))
+    )
+    weights = records.select(RECORD, "weight")
+    estimated = estimate(assigned, groups=groups, weights=weights, refitted=refitted)
+    return estimated.join(counts, on=["source", "month"]).select(
+        "source", "month", pl.col("records", "linked", "in_review").cast(pl.Int64), *BOUNDS
+    )
+
+
+def _shown(months: pl.DataFrame, totals: pl.DataFrame, smallest: int) -> pl.DataFrame:
+    kept = []
+    for (source,), own in months.sort("records", "month").group_by("source", maintain_order=True):
+        hidden = totals.filter(source=source)["records"].item() - own["records"].sum()  # those without a posting
+        rows = own["records"].to_list()
+        first = 0
+        while first < len(rows) and (rows[first] < smallest or 0 < hidden < smallest):
+            hidden += rows[first]
+            first += 1
+        kept.append(own[first:])
+    return pl.concat([months.clear(), *kept])

@@ -1,0 +1,292 @@
+"""A run's linkage by encodings: from what was delivered to stored links.
+
+1. Compared are the encodings under the linkage schema and key version that the register was encoded under last.
+2. A source's answer decides about its own record, whatever the encodings say, also when they are gone.
+3. What is not compared now keeps what it had: a delivery whose retention ended, all of it; one under another schema or
+   version, and any where nothing could be compared, its links. What was withdrawn or replaced loses all, and so does
+   what was compared with a register that was withdrawn.
+4. Nothing that prevents linking stops the run: it says so in a note, and links nothing new.
+5. Links, the model and the notes are one snapshot. It is not made again as long as nothing that it read has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import polars as pl
+import sqlalchemy as sa
+
+from kinlink.delivery.datasets import Kind
+from kinlink.delivery.period import Period
+from kinlink.encoding.schema import LinkageSchema, SchemaError, find
+from linker import frames
+from linker.background import Report
+from linker.linkage import comparable
+from linker.linkage.aliases import resolve
+from linker.linkage.comparable import KEY, ORDER
+from linker.linkage.fuzzy.assignment import LINKED, UNLINKED
+from linker.linkage.fuzzy.drift import alarms
+from linker.linkage.fuzzy.encodings import RECORD, TOKENS
+from linker.linkage.fuzzy.linking import Basis, Linkage, link
+from linker.linkage.fuzzy.model import Model
+from linker.linkage.fuzzy.plan import plan_of
+from linker.linkage.fuzzy.problems import FuzzyLinkageError
+from linker.linkage.linkage_notes import Notes
+from linker.linkage.policy import LinkagePolicy
+from linker.linkage.quality import answered, quality
+from linker.store import deliveries, linkages
+from linker.store.deliveries import Delivery
+from linker.store.linkages import StoredLinkage
+from linker.store.runs import Stage
+from linker.store.snapshots import Change, PinnedSnapshot, Snapshots
+from linker.store.state import DeliveryState
+from linker.store.tables import LINKS
+from linker.store.tables import facts as stored
+from servicekit.database import read
+
+_PERSONS, _PAYERS, _ANSWERS = "person_encodings", "payer_encodings", "review_answers"
+_READ: Final = (_PERSONS, _PAYERS, _ANSWERS, "postings", "aliases", "exclusions")
+_STEPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Encodings:
+    """The deliveries that a run reads; `payers` are under the register's schema and key version, `others` are not."""
+
+    register: Delivery | None
+    payers: Sequence[Delivery]
+    others: Sequence[Delivery]
+    answers: Sequence[Delivery]
+
+    @property
+    def schema_id(self) -> str:
+        """The register's linkage schema; "" without a register."""
+        return self.register.header.schema_id if self.register else ""
+
+    @property
+    def key_version(self) -> int:
+        """The register's encoding key; 0 without a register."""
+        return self.register.header.keys.get(Kind.ENCODING, 0) if self.register else 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """What stands beside the encodings: number changes, persons to be left out, answers, postings' weights."""
+
+    resolved: pl.DataFrame
+    gone: pl.DataFrame
+    answers: pl.DataFrame
+    posted: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """What came of a comparison: LINKS of all records compared, the fitted model ("" without), quality."""
+
+    links: pl.DataFrame
+    model: str
+    quality: Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkageStage:
+    """Links the records without a usable CPR number of all that is delivered."""
+
+    store: Snapshots
+    policy: LinkagePolicy
+
+    def __call__(self, today: date, report: Report) -> tuple[Sequence[dict[str, Any]], Sequence[str]]:
+        """Make the links that stand, if they do not yet; return rows of quality (`quality`), and notes.
+
+        `today`: the day by which exclusions have begun or not. Raises nothing on account of the data.
+        """
+        report(Stage.LINKAGE, 0, _STEPS)
+        notes = Notes()
+        with self.store.pin() as pinned:
+            resolved = resolve(pinned.scan(stored("aliases"))).resolved
+            gone = comparable.excluded(pinned.scan(stored("exclusions")), resolved, today)
+            digest = self._digest(pinned, gone)
+            with read(self.store.engine) as connection:
+                chosen = _chosen(connection, pinned.snapshot.number)
+                before = linkages.newest(connection)
+                kept = linkages.kept_model(connection, chosen.schema_id, chosen.key_version)
+            if before is not None and before.digest == digest:
+                report(Stage.LINKAGE, _STEPS, _STEPS)
+                return [dict(row) for row in before.quality], [*before.notes, notes.unchanged(before.snapshot)]
+            answers = comparable.answers(pinned.scan(stored(_ANSWERS)), _order(chosen.answers), resolved, gone)
+            known = _Known(resolved, gone, answers, comparable.posted(pinned.scan(stored("postings"))))
+            report(Stage.LINKAGE, 1, _STEPS)
+            found = self._compared(pinned, chosen, known, kept, notes)
+        report(Stage.LINKAGE, 2, _STEPS)
+        if before is None and found.links.is_empty() and answers.is_empty():
+            return [], notes.sentences
+        model = StoredLinkage(
+            0, digest, chosen.schema_id, chosen.key_version, found.model, found.quality, notes.sentences
+        )
+        self._write(found, known, model)
+        report(Stage.LINKAGE, _STEPS, _STEPS)
+        return found.quality, notes.sentences
+
+    def _digest(self, pinned: PinnedSnapshot, gone: pl.DataFrame) -> str:
+        """Return the digest of all that a linkage reads; a table's version stands for its rows."""
+        content = {
+            "tables": {name: pinned.snapshot.version(stored(name)) for name in _READ},
+            "policy": self.policy.digest,
+            "gone": gone["person_id"].to_list(),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _compared(self, pinned: PinnedSnapshot, chosen: Encodings, known: _Known, kept: str, notes: Notes) -> _Found:
+        nothing = _Found(pl.DataFrame(schema=frames.LINKS), "", [])
+        if not chosen.payers and not chosen.others:
+            return nothing
+        notes.encode_anew([(d.source, d.header.period) for d in chosen.others])
+        if chosen.register is None:
+            notes.no_register()
+            return nothing
+        if not chosen.payers:
+            return nothing
+        try:
+            schema = find(chosen.schema_id)
+            before = Model.from_json(kept) if kept else None
+            return self._linked(pinned, chosen.register, chosen.payers, schema, known, before, notes)
+        except (FuzzyLinkageError, SchemaError) as error:
+            notes.nothing_linked(error)
+            return nothing
+
+    def _linked(
+        self,
+        pinned: PinnedSnapshot,
+        register: Delivery,
+        payers: Sequence[Delivery],
+        schema: LinkageSchema,
+        known: _Known,
+        kept: Model | None,
+        notes: Notes,
+    ) -> _Found:
+        persons = comparable.persons(pinned.scan(stored(_PERSONS)), register.key, known.resolved, known.gone, schema)
+        rows = comparable.records(pinned.scan(stored(_PAYERS)), _order(payers), schema)
+        columns = [RECORD, *(field.name for field in schema.fields), TOKENS]
+        encoded, rows = rows.select(columns), rows.select(RECORD, *KEY, "delivery_id", "missing")
+        rows = rows.join(known.posted, on=KEY, how="left").with_columns(pl.col("weight").fill_null(0))
+        found = link(
+            plan_of(schema), encoded, persons, self.policy.thresholds, weights=rows.select(RECORD, "weight"), kept=kept
+        )
+        _say(notes, found, kept, records=len(rows))
+        certain = rows.join(known.answers, on=KEY).select(RECORD, somebody=pl.col("person_id").is_not_null())
+        status = pl.when("somebody").then(pl.lit(LINKED)).when(~pl.col("somebody")).then(pl.lit(UNLINKED))
+        told = found.records.join(certain, on=RECORD, how="left").with_columns(
+            pl.coalesce(status, "status").alias("status")
+        )
+        shown = quality(
+            answered(told.drop("somebody"), certain),
+            [answered(refit, certain) for refit in found.refitted],
+            rows,
+            self.policy.smallest_group,
+        )
+        links = rows.join(found.records, on=RECORD).select(
+            *KEY,
+            "delivery_id",
+            pl.lit(register.header.delivery_id).alias("register_id"),
+            "status",
+            pl.when(pl.col("status") == LINKED).then(comparable.person_of("person")).alias("person_id"),
+            "missing",
+        )
+        model = found.model.to_json() if found.basis is Basis.FITTED else ""
+        return _Found(links.select(frames.LINKS.names()), model, shown)
+
+    def _write(self, found: _Found, known: _Known, linkage: StoredLinkage) -> None:
+        with self.store.change("linkage") as change:
+            with read(self.store.engine) as connection:
+                standing = _standing(connection)
+            links = _standing_links(change, found.links, known, standing)
+            change.write(LINKS, replace=True, append=links.lazy())
+            with change.commit() as connection:
+                linkages.store(connection, linkage.of(change.number))
+        self.store.purge([LINKS])
+
+
+def _standing_links(change: Change, links: pl.DataFrame, known: _Known, standing: pl.DataFrame) -> pl.DataFrame:
+    """Return LINKS: what answers say, what was compared, and what is kept of before, each record once.
+
+    `standing`: delivery_id, expired; of what is not withdrawn or replaced, and of a register that is replaced.
+    """
+    earlier = change.scan(LINKS).filter(pl.col("register_id").is_not_null()).collect()
+    usable = earlier.join(standing, on="delivery_id").filter(pl.col("expired") | (pl.col("status") == LINKED))
+    usable = usable.join(links, on=KEY, how="anti").select(frames.LINKS.names())
+    alive = standing.select("delivery_id")
+    compared = (
+        pl.concat([links, usable])
+        .join(alive, on="delivery_id", how="semi")
+        .join(alive.rename({"delivery_id": "register_id"}), on="register_id", how="semi")
+        .with_columns(comparable.without(known.gone))
+        .with_columns(_status(pl.col("status")).alias("status"))
+    )
+    decided = known.answers.join(compared.select(*KEY, "missing"), on=KEY, how="left").select(
+        *KEY,
+        "delivery_id",
+        pl.lit(None, pl.String).alias("register_id"),
+        _status(pl.lit(LINKED)).alias("status"),
+        "person_id",
+        pl.col("missing").fill_null([]),
+    )
+    return pl.concat([decided, compared.join(decided, on=KEY, how="anti")]).sort(KEY)
+
+
+def _status(otherwise: pl.Expr) -> pl.Expr:
+    """Return `otherwise`, unlinked where it says linked and there is nobody."""
+    nobody = (otherwise == LINKED) & pl.col("person_id").is_null()
+    return pl.when(nobody).then(pl.lit(UNLINKED)).otherwise(otherwise)
+
+
+def _say(notes: Notes, found: Linkage, kept: Model | None, records: int) -> None:
+    if found.basis is not Basis.FITTED:
+        notes.few_records(kept=found.basis is Basis.KEPT)
+    elif kept is not None:
+        notes.moved(alarms(kept, found.model))
+    notes.empty_fields([name for name, both in zip(found.model.fields, found.model.compared, strict=True) if not both])
+    notes.unblocked(found.unblocked, records)
+
+
+def _chosen(connection: sa.Connection, snapshot: int) -> Encodings:
+    """Return the deliveries whose rows are facts in this snapshot, oldest first."""
+    converted = [
+        delivery
+        for delivery in deliveries.in_state(connection, DeliveryState.ACCEPTED)
+        if delivery.header.rows and delivery.converted_snapshot is not None and delivery.converted_snapshot <= snapshot
+    ]
+    of = {name: sorted((d for d in converted if d.header.dataset == name), key=_age) for name in _READ[:3]}
+    register = of[_PERSONS][-1] if of[_PERSONS] else None
+    alike = [d for d in of[_PAYERS] if register is not None and _encoded_as(d) == _encoded_as(register)]
+    others = [d for d in of[_PAYERS] if d not in alike]
+    return Encodings(register, alike, others, of[_ANSWERS])
+
+
+def _age(delivery: Delivery) -> tuple[Any, ...]:
+    return Period.parse(delivery.header.period).end, delivery.accepted_at, delivery.key
+
+
+def _encoded_as(delivery: Delivery) -> tuple[str, int | None]:
+    return delivery.header.schema_id, delivery.header.keys.get(Kind.ENCODING)
+
+
+def _order(oldest_first: Iterable[Delivery]) -> pl.DataFrame:
+    keys = [(*delivery.key, rank) for rank, delivery in enumerate(oldest_first)]
+    return pl.DataFrame(keys, schema=ORDER, orient="row")
+
+
+def _standing(connection: sa.Connection) -> pl.DataFrame:
+    """Return delivery_id and expired of deliveries of encodings that links may be of, or be compared with."""
+    states = (DeliveryState.ACCEPTED, DeliveryState.EXPIRED, DeliveryState.REPLACED)
+    rows = [
+        (delivery.header.delivery_id, state == DeliveryState.EXPIRED)
+        for state in states
+        for delivery in deliveries.in_state(connection, state)
+        if delivery.header.dataset == _PERSONS or (delivery.header.dataset == _PAYERS and state != states[-1])
+    ]
+    return pl.DataFrame(rows, schema={"delivery_id": pl.String, "expired": pl.Boolean}, orient="row")
