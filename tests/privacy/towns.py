@@ -39,6 +39,13 @@ POLICY = policies.parse((LINKER / "disclosure.toml").read_bytes())
 PROTECTION: Mapping[str, ProtectionPolicy] = {name: each.protection for name, each in POLICY.policies.items()}
 
 COUNTS = ("families", "persons", "adults", "children", "single_providers")
+# What everybody knows of a family with a child at home; none of these is below 0.
+AT_HOME = (
+    {"children": 1, "families": -1},
+    {"adults": 1, "families": -1},
+    {"families": 2, "adults": -1, "single_providers": -1},
+    {"families": 1, "single_providers": -1},
+)
 SERVICES = ("≤5", *(str(number) for number in range(6, 21)), "≥21")
 
 
@@ -142,6 +149,7 @@ def facts(families: Sequence[Family], *, through: int = 12, renumbered: int = 0)
             ("group", "n_services", "n_departments"),
             COUNTS,
             members,
+            bounds=AT_HOME,
         ),
         facts_of(
             "spending",
@@ -174,6 +182,7 @@ def facts_of(
     *,
     flow: bool = False,
     refunds: bool = True,
+    bounds: Sequence[Mapping[str, int]] = (),
 ) -> FactFrame:
     """Return facts; a row is contributor, axes, month if it is a flow, columns. `refunds`: a flow can be negative."""
     schema = {
@@ -184,7 +193,8 @@ def facts_of(
     }
     counted = frozenset(column for column in columns if not column.endswith("_ore"))
     nonnegative = frozenset() if flow and refunds else frozenset(columns)
-    return FactFrame(name, frame(rows, schema), tuple(axes), tuple(columns), counted, nonnegative, flow, members)
+    content = frame(rows, schema)
+    return FactFrame(name, content, tuple(axes), tuple(columns), counted, nonnegative, flow, members, bounds)
 
 
 def run_of(found: Sequence[FactFrame], tables: Sequence[RegisteredTable], *, through: int = 12) -> Run:
@@ -217,8 +227,7 @@ def common_sense(columns: Mapping[str, Column]) -> list[Statement]:
         number: dict[str, Term] = {column: (column, region({"group": [group]})) for column in COUNTS}
         found += [
             Statement({number["persons"]: 1, number["adults"]: -1, number["children"]: -1}, 0, 0),
-            Statement({number["children"]: 1, number["families"]: -1}, 0, None),
-            Statement({number["families"]: 1, number["single_providers"]: -1}, 0, None),
+            *(Statement({number[name]: each for name, each in bound.items()}, 0, None) for bound in AT_HOME),
         ]
     return found
 

@@ -160,6 +160,13 @@ def test_table_without_facts_is_refused() -> None:
         g.protect(g.table("t", [ROWS], g.AMOUNT), g.families(["row"], {("x",): 9}))
 
 
+def test_facts_that_break_what_everybody_knows_of_them_are_refused() -> None:
+    families = g.facts("families", ["group"], ["families", "adults"], [(1, "target", 1, 2), (2, "target", 1, 0)])
+    with pytest.raises(ContributionError, match="adults and families together must not be below 0"):
+        dataclasses.replace(families, bounds=({"adults": 1, "families": -1},))
+
+
+
 def test_release_reads_back_as_it_was() -> None:
     table = g.released(g.protect(TABLE, g.families(["row", "column"], FEW)))
     assert ReleasedTable.from_content(table.content(), table.release_id) == table

@@ -6,14 +6,16 @@
    - 2 families counts the families with one adult who is married. So is one whose change since an earlier release was
    made by so few.
 3. What a share leaves, its denominator less its numerator, is a virtual cell as well.
-4. Only columns that could be shown matter: a combination with a cell that must stay uncertain is as uncertain.
+4. Only columns that could be shown matter in these: a combination with a cell that must stay uncertain is as uncertain.
+5. A combination that everybody knows cannot be below 0 (a family has one adult or two) is a virtual cell that needs
+   nothing, for the sake of its bound.
 
 It does not know what is hidden for the sake of other cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -97,6 +99,7 @@ def combined(
                 parts = [each.filter(pl.col("region") == place) for each in nets]
                 combinations += _of_counts(registered, frame, group, parts)
                 combinations += _of_amounts(registered, frame, group, parts, amounts)
+        combinations += _bounds(registered, frame)
     return _with(registered, combinations, found, policies)
 
 
@@ -116,6 +119,21 @@ def _groups(
             rules = {name: policies[name] for name, flags in registered.policies.items() if flags[list(places)].any()}
             groups.setdefault(months, []).append(_Group(region, months, tuple(mine), places, rules))
     return groups
+
+
+def _bounds(registered: RegisteredSystem, frame: FactFrame) -> Iterator[_Combination]:
+    """Yield the frame's bounds, in each region that has their columns."""
+    cells: dict[tuple[Months, Region], dict[str, int]] = {}
+    for (column, region, months), cell in registered.places.items():
+        if column in frame.columns and registered.system.contributors[cell]:
+            cells.setdefault((months, region), {})[column] = cell
+    for (months, region), columns in sorted(cells.items()):
+        bounds = [bound for bound in frame.bounds if set(bound) <= set(columns)]
+        if bounds:
+            group = _Group(region, months, tuple(columns), tuple(columns.values()), {})
+            nets = contributions_to([region], _of_months(frame, months), frame.columns)
+            for bound in bounds:
+                yield _virtual(registered, frame, group, bound, [nets])
 
 
 def _of_months(frame: FactFrame, months: Months) -> pl.DataFrame:

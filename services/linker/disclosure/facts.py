@@ -11,7 +11,7 @@ It does not know what is unsafe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -34,7 +34,7 @@ class FactFrame:
     combination add up; any order. `counted`: columns that are counts. `nonnegative`: columns in which everybody
     knows that nobody is below 0; every other can be negative. `members`: MEMBERS, who carries a contributor's identity
     from release to release; a contributor without members is known by its number, which must then be the same
-    every time.
+    every time. `bounds`: combinations of columns, by weight, in which everybody knows that nobody is below 0.
     """
 
     name: str
@@ -45,6 +45,7 @@ class FactFrame:
     nonnegative: frozenset[str]
     flow: bool
     members: pl.DataFrame
+    bounds: Sequence[Mapping[str, int]] = ()
 
     def __post_init__(self) -> None:
         """Check.
@@ -64,6 +65,13 @@ class FactFrame:
         for name in sorted(self.nonnegative):
             if (self.frame[name] < 0).any():
                 raise ContributionError(f"facts {self.name}: column {name} must not be below 0")
+        for bound in self.bounds:
+            if (
+                (self.frame.select(pl.sum_horizontal(pl.col(name) * each for name, each in bound.items())) < 0)
+                .to_series()
+                .any()
+            ):
+                raise ContributionError(f"facts {self.name}: {' and '.join(bound)} together must not be below 0")
 
     @property
     def schema(self) -> Mapping[str, pl.DataType]:

@@ -29,17 +29,25 @@ _ALIASES = pl.Schema({"former_id": frames.ID, "resolved_id": frames.ID})
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What a frame of facts has. Nobody can be below 0 in it, unless it is a flow."""
+    """What a frame of facts has. Nobody can be below 0 in it, unless it is a flow, nor in its bounds."""
 
     axes: tuple[str, ...]
     columns: tuple[str, ...]
     counted: frozenset[str]
     flow: bool = False
+    bounds: tuple[Mapping[str, int], ...] = ()
 
 
 _COUNTS = ("families", "persons", "adults", "children", "single_providers")
+# A family has one adult or two, a child at least, and a single provider only as its one adult.
+_AT_HOME = (
+    {"adults": 1, "families": -1},
+    {"families": 2, "adults": -1, "single_providers": -1},
+    {"children": 1, "families": -1},
+    {"families": 1, "single_providers": -1},
+)
 _FORMS: Mapping[str, _Form] = {
-    FAMILIES: _Form((GROUP, "n_services", "n_departments"), _COUNTS, frozenset(_COUNTS)),
+    FAMILIES: _Form((GROUP, "n_services", "n_departments"), _COUNTS, frozenset(_COUNTS), bounds=_AT_HOME),
     SPENDING: _Form((GROUP, "department", "type", "area"), ("amount_ore",), frozenset(), flow=True),
     COVERED: _Form(
         ("source", "method"),
@@ -184,4 +192,6 @@ def _facts(name: str, rows: pl.LazyFrame, members: pl.LazyFrame, axes: tuple[str
     form = _FORMS[name]
     frame, people = pl.collect_all([rows, members], engine="streaming")
     nonnegative = frozenset() if form.flow else frozenset(form.columns)
-    return FactFrame(name, frame, axes or form.axes, form.columns, form.counted, nonnegative, form.flow, people)
+    return FactFrame(
+        name, frame, axes or form.axes, form.columns, form.counted, nonnegative, form.flow, people, form.bounds
+    )
