@@ -79,7 +79,7 @@ def made_up(told: Sequence[str]) -> pl.DataFrame:
 
 @cache
 def learnt(told: tuple[str, ...], left_out: str = NOBODY) -> dict[str, float]:
-    """Return how often the attacker believes in the right address, by the states; and were it told how likely each is."""
+    """Return how often it believes in the right address, by the states, and were it told how likely each record is."""
     records = pl.concat([ordinary(), encoder().encode(made_up(told))])
     found = link(plan_of(SCHEMA), records, register(left_out), Thresholds()).records
     parts = pl.col("record").str.split(".").list
