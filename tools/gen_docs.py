@@ -27,6 +27,7 @@ from pseudonymizer.settings import PseudonymizerSettings
 from servicekit.settings import ServerSettings
 from tools.data_dictionary import dictionary_da, dictionary_en
 from tools.key_lifecycle import key_lifecycle
+from tools.linkage_schemas import linkage_schemas
 from tools.markdown import NOTE, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -167,6 +168,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "access.md": access,
     "settings.md": settings,
     "key-lifecycle.md": key_lifecycle,
+    "linkage-schemas.md": linkage_schemas,
 }
 
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGES = {"families": "families.md", "disclosure": "disclosure-control.md"}
+PAGES = {"families": "families.md", "disclosure": "disclosure-control.md", "linkage": "encoded-linkage.md"}
 MARK = "<!-- Below: made by tools/gen_spec.py from tests/spec/{}. Change the tables there. -->"
 
 

@@ -10,11 +10,13 @@ from datetime import date, timedelta
 from functools import cache
 
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 
 from kinlink.encoding.filters import FilterMaker, grams
 from kinlink.encoding.keys import EncodingKey
+from kinlink.encoding.normalise import rules_of
 from kinlink.encoding.schema import LinkageSchema, find
 from tests.privacy.encoding_attacker import local_names, name_list
 from tests.privacy.neighbour_attacker import NeighbourAttacker
@@ -76,7 +78,7 @@ def test_birth_dates_are_read_by_who_has_the_age_anchors_and_knows_some_persons(
     """The facts say the month, and dates differ in few digits: whom one knows tells the day of the others."""
     first = date(1925, 1, 1)
     days = [first + timedelta(day) for day in range((date(2014, 1, 1) - first).days)]
-    texts = [f"{day:%Y%m%d}" for day in days]
+    texts = rules_of(SCHEMA).normalise(pl.Series(days), "date").to_list()
     digits = np.array([[int(sign) for sign in text] for text in texts])
     anchor = np.array([12 * day.year + day.month - (day.day == 1) for day in days])  # rounded up to a first of month
     born = np.random.default_rng(1).integers(len(days), size=known + 500)
