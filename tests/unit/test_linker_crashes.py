@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from linker.intake.intake import Intake
+from linker.intake.retention import expire
 from linker.linkage.conversion import convert_all
 from linker.store.delta import DeltaTables
 from linker.store.snapshots import Snapshots
@@ -79,6 +80,8 @@ def mortal(folder: Path, killer: Killer) -> tuple[Snapshots, Intake]:
 
 PARTS = given.delivery("postings", given.postings("a"), given.postings("b"), source="prisme")
 OLD = given.delivery("postings", given.postings("c"), source="prisme")
+PAYERS = given.payer_encodings({"p1": given.ANNE, "p2": given.CARL})
+ENCODINGS = given.delivery("payer_encodings", PAYERS, source="prisme")
 
 
 def deliver(_: Snapshots, intake: Intake) -> None:
@@ -97,29 +100,46 @@ def replace_converted(store: Snapshots, intake: Intake) -> None:
     deliver(store, intake)
 
 
+def deliver_encodings(_: Snapshots, intake: Intake) -> None:
+    intake.deliver("prisme", given.ALL, iter(ENCODINGS))
+
+
+def expire_encodings(store: Snapshots, _: Intake) -> None:
+    expire(store, 0, AuditLog(store.engine))
+
+
 def seen(store: Snapshots) -> dict[str, list[bytes]]:
-    """Return the pseudonyms in quarantine, and those of the persons in facts."""
+    """Return the pseudonyms in quarantine, those of the persons in facts, and the records that are encoded."""
     with store.pin() as pinned:
         waiting = pinned.scan(quarantine("postings")).collect()
         rows = pinned.scan(facts("postings")).collect()
         identities = pinned.scan(IDENTITIES).collect()
+        encoded = [pinned.scan(table("payer_encodings")).collect() for table in (quarantine, facts)]
     assert identities["id"].is_unique().all()
     assert identities["pseudonym"].is_unique().all()
     linked = rows.join(identities, left_on="person_id", right_on="id", how="left")
-    return {"quarantine": sorted(waiting["person"]), "facts": sorted(linked["pseudonym"])}
+    records = [record for rows in encoded for record in rows["encoding_id"]]
+    return stands(sorted(waiting["person"]), sorted(linked["pseudonym"]), sorted(records))
+
+
+def stands(waiting: list[bytes], linked: list[bytes], encoded: list[str] | None = None) -> dict[str, list[bytes]]:
+    """Return what `seen` does."""
+    return {"quarantine": waiting, "facts": linked, "encoded": [record.encode() for record in encoded or []]}
 
 
 def recorded(store: Snapshots) -> bool:
-    """Tell whether the audit log has just the deliveries that were accepted and withdrawn, each once."""
-    log: dict[str, list[str]] = {"delivery accepted": [], "delivery withdrawn": []}
+    """Tell whether the audit log has just the deliveries that were accepted, withdrawn and expired, each once."""
+    log: dict[str, list[str]] = {"delivery accepted": [], "delivery withdrawn": [], "delivery expired": []}
     for entry in AuditLog(store.engine).entries():
         log[entry["rpc"]].append(entry["subject"].rpartition("/")[2])
     with store.engine.connect() as connection:
         known = connection.execute(sa.select(DELIVERIES.c.delivery_id, DELIVERIES.c.accepted_at, DELIVERIES.c.state))
         rows = known.all()
     accepted = [row.delivery_id for row in rows if row.accepted_at is not None]
-    withdrawn = [row.delivery_id for row in rows if row.state == DeliveryState.WITHDRAWN]
-    return (sorted(log["delivery accepted"]), log["delivery withdrawn"]) == (sorted(accepted), withdrawn)
+    gone = {state: [row.delivery_id for row in rows if row.state == state] for state in DeliveryState}
+    left = [gone[DeliveryState.WITHDRAWN], gone[DeliveryState.EXPIRED]]
+    told = [log["delivery withdrawn"], log["delivery expired"]]
+    return sorted(log["delivery accepted"]) == sorted(accepted) and told == left
 
 
 def own(*names: str) -> list[bytes]:
@@ -134,24 +154,27 @@ Step = Callable[[Snapshots, Intake], None]
 NOTHING: list[bytes] = []
 # case: (what came before, the step that is killed, before and after it)
 CASES: dict[str, tuple[list[Step], Step, dict[str, list[bytes]], dict[str, list[bytes]]]] = {
-    "a delivery": ([], deliver, {"quarantine": [], "facts": []}, {"quarantine": own("a", "b"), "facts": []}),
-    "a conversion": (
-        [deliver],
-        convert,
-        {"quarantine": own("a", "b"), "facts": []},
-        {"quarantine": [], "facts": linked("a", "b")},
-    ),
+    "a delivery": ([], deliver, stands([], []), stands(own("a", "b"), [])),
+    "a conversion": ([deliver], convert, stands(own("a", "b"), []), stands([], linked("a", "b"))),
     "a replacement of converted rows": (
         [lambda _, intake: void(intake.deliver("prisme", given.ALL, iter(OLD))), convert],
         replace_converted,
-        {"quarantine": [], "facts": linked("c")},
-        {"quarantine": own("a", "b"), "facts": []},
+        stands([], linked("c")),
+        stands(own("a", "b"), []),
     ),
     "a withdrawal": (
         [lambda _, intake: void(intake.deliver("prisme", given.ALL, iter(OLD)))],
         withdraw,
-        {"quarantine": own("c"), "facts": []},
-        {"quarantine": [], "facts": []},
+        stands(own("c"), []),
+        stands([], []),
+    ),
+    "a delivery of encodings": ([], deliver_encodings, stands([], []), stands([], [], ["p1", "p2"])),
+    "an expiry of encodings": ([deliver_encodings], expire_encodings, stands([], [], ["p1", "p2"]), stands([], [])),
+    "an expiry of converted encodings": (
+        [deliver_encodings, convert],
+        expire_encodings,
+        stands([], [], ["p1", "p2"]),
+        stands([], []),
     ),
 }
 

@@ -34,13 +34,13 @@ from kinlink.delivery.datasets import DATASETS
 from kinlink.delivery.period import Period
 from linker.intake import chunks, encoded, keys, rows
 from linker.intake.header import Begin, Limits, check
-from linker.intake.keys import KeyStates
+from linker.intake.keys import KeyRefusedError, KeyStates
 from linker.intake.staging import Staging
 from linker.store import deliveries
 from linker.store.deliveries import Delivery, Header
 from linker.store.snapshots import Snapshots
 from linker.store.state import DeliveryState
-from linker.store.tables import DeliveryKey, facts, quarantine
+from linker.store.tables import DeliveryKey, quarantine
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 from servicekit.errors import (
@@ -140,10 +140,10 @@ class Intake:
                 `rows.outside_period`). Nothing stays.
             DeniedError, ExhaustedError: as `header.check`; TOO_MANY_OPEN_DELIVERIES.
             ConflictError: DELIVERY_ID_REUSED (other content under this id); DELIVERY_WITHDRAWN.
-            PreconditionError, UnavailableError: as `keys.check`; then nothing that came stays.
+            KeyRefusedError: as `keys.check` and `check_open`. Nothing stays.
             OutOfRangeError: CHUNK_GAP, the stream starts after what is held; says where to resume.
             PreconditionError: DELIVERY_INCOMPLETE, the stream ended before its finish; chunks that came stay.
-            UnavailableError: DELIVERY_BUSY, another stream is sending this delivery.
+            UnavailableError: DELIVERY_BUSY, another stream is sending this delivery; as `keys.check`.
         """
         begin = next(parts, None)
         if not isinstance(begin, Begin):
@@ -160,7 +160,7 @@ class Intake:
                 self._receive(key, header, begin.first_chunk, parts)
                 return self._accept(key, header)
             except Exception as error:
-                if isinstance(error, InvalidError) or not self._staging.held(key):
+                if isinstance(error, InvalidError | KeyRefusedError) or not self._staging.held(key):
                     self._refuse(key)  # nothing to resume
                 raise
 
@@ -378,9 +378,8 @@ class Intake:
 
 def _take_out(change: Change, delivery: Delivery) -> str:
     """Remove the delivery's rows from where they stand; return that table."""
-    table = (quarantine if delivery.converted_snapshot is None else facts)(delivery.header.dataset)
-    change.write(table, remove=[delivery.key])
-    return table
+    change.write(delivery.table, remove=[delivery.key])
+    return delivery.table
 
 
 def _rows_invalid(found: Sequence[rows.Fault]) -> ServiceError:

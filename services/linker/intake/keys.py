@@ -25,11 +25,15 @@ when nobody can say."""
 _ANEW = "encode and deliver again: the client fetches the new key"
 
 
+class KeyRefusedError(PreconditionError):
+    """What was delivered has to be made anew, under another key version: nothing of it is of use."""
+
+
 def check(header: Header, source: str, purpose: str, key_states: KeyStates) -> None:
     """Refuse a delivery under a key version that the pseudonymizer does not work with.
 
     Raises:
-        PreconditionError: KEY_VERSION_UNKNOWN; KEY_VERSION_INACTIVE: pseudonymise or encode again.
+        KeyRefusedError: KEY_VERSION_UNKNOWN; KEY_VERSION_INACTIVE: pseudonymise or encode again.
         UnavailableError: PSEUDONYMIZER_UNAVAILABLE, nobody can say whether an encoding key is in use.
     """
     for domain, versions in _by_domain(header, source, purpose).items():
@@ -40,26 +44,26 @@ def check(header: Header, source: str, purpose: str, key_states: KeyStates) -> N
                 raise UnavailableError(message, "PSEUDONYMIZER_UNAVAILABLE")
             continue
         if any(pair not in states for pair in versions.items()):
-            raise PreconditionError("the header names a key version that does not exist", "KEY_VERSION_UNKNOWN")
+            raise KeyRefusedError("the header names a key version that does not exist", "KEY_VERSION_UNKNOWN")
         if not all(states[pair] for pair in versions.items()):
             message = "the pseudonyms stand under a key version that cannot be converted from; pseudonymise again"
             if Kind.ENCODING in versions:
                 message = f"the encodings were made under a key version that was replaced; {_ANEW}"
-            raise PreconditionError(message, "KEY_VERSION_INACTIVE")
+            raise KeyRefusedError(message, "KEY_VERSION_INACTIVE")
 
 
 def check_open(connection: sa.Connection, header: Header, source: str, purpose: str) -> None:
     """Refuse a delivery under a closed key version, in the transaction that notes or accepts it.
 
     Raises:
-        PreconditionError: KEY_VERSION_CLOSED.
+        KeyRefusedError: KEY_VERSION_CLOSED.
     """
     rekeyings.alone(connection)
     for domain, versions in _by_domain(header, source, purpose).items():
         if closed := rekeyings.closed(connection, domain, versions):
             again = _ANEW if Kind.ENCODING in closed else "pseudonymise again"
             message = f"what was delivered stands under a key version that was replaced; {again}"
-            raise PreconditionError(message, "KEY_VERSION_CLOSED")
+            raise KeyRefusedError(message, "KEY_VERSION_CLOSED")
 
 
 def _by_domain(header: Header, source: str, purpose: str) -> Mapping[str, Mapping[str, int]]:

@@ -13,6 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from linker.store.state import DELIVERIES, DeliveryState, now
+from linker.store.tables import facts, quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class Delivery:
     def key(self) -> tuple[str, str]:
         """Source and delivery id."""
         return (self.source, self.header.delivery_id)
+
+    @property
+    def table(self) -> str:
+        """The table that the rows of an accepted delivery stand in."""
+        return (quarantine if self.converted_snapshot is None else facts)(self.header.dataset)
 
 
 _HEADER = tuple(field.name for field in fields(Header))
