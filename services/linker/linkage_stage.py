@@ -145,10 +145,10 @@ class LinkageStage:
         nothing = _Found(pl.DataFrame(schema=frames.LINKS), "", [])
         if not chosen.payers and not chosen.others:
             return nothing
-        notes.encode_anew([(d.source, d.header.period) for d in chosen.others])
         if chosen.register is None:
             notes.no_register()
             return nothing
+        notes.encode_anew([(d.source, d.header.period) for d in chosen.others])
         if not chosen.payers:
             return nothing
         try:

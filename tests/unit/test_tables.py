@@ -223,6 +223,23 @@ def test_an_unlinked_row_has_the_same_number_next_month_and_no_other_rows() -> N
     assert len(after) == len(once) + len(more)
 
 
+def test_rows_of_a_record_without_a_number_are_of_their_own_method_and_numbered_apart() -> None:
+    """Linked or not; a person may have rows of both, and an exact row keeps the number it had without them."""
+    exact = [{"person_id": 1, "amount_ore": 70}, {"person_id": None, "amount_ore": 30}]
+    encoded = [
+        {"person_id": 1, "amount_ore": 20, "encoding_id": "a", "person_kind": None},
+        {"person_id": None, "amount_ore": 30, "encoding_id": "b", "person_kind": None},
+        {"person_id": 900, "amount_ore": 5, "encoding_id": "c", "person_kind": "replacement"},
+    ]
+    found = covered([*encoded, *exact], [])
+    assert set(covered(exact, [])) < set(found)
+    assert len({number for number, *_ in found}) == 4
+    methods = {"exact": [(2, 1, 100, 70)], "encoded": [(3, 1, 55, 20)]}
+    for method, sums in methods.items():
+        rows = [row[3:] for row in found if row[2] == method]
+        assert [tuple(map(sum, zip(*rows, strict=True)))] == sums
+
+
 REGISTRY = registry.load(Path(registry.__file__).parent.parent / "registry.toml")
 NO_ALIASES = pl.LazyFrame(schema={"former_id": pl.UInt32, "resolved_id": pl.UInt32})
 

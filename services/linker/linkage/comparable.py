@@ -23,7 +23,7 @@ from linker.linkage.fuzzy.encodings import RECORD, TOKENS
 KEY: Final = ("source", "encoding_id")
 ORDER: Final = pl.Schema({"source": pl.String(), "delivery_id": pl.String(), "rank": pl.UInt32()})
 """Deliveries that count, the newest with the highest rank; key source, delivery_id."""
-_RESOLVED = "resolved_id"
+_RESOLVED = "now_id"
 _DIGITS = 10
 
 
