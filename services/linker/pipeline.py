@@ -1,6 +1,6 @@
 """The work of a linkage run: from accepted deliveries to a release.
 
-1. conversion: source pseudonyms become ids, a delivery at a time.
+1. conversion: encodings whose retention ended are deleted; source pseudonyms become ids, a delivery at a time.
 2. linkage: records without a usable CPR number are linked by their encodings (`linkage_stage`).
 3. aliases: the newest snapshot is pinned; links are put on postings, number changes are resolved, exclusions applied.
 4. families: residents on the reference date, and the C-families they form.
@@ -38,6 +38,7 @@ from linker.families.c_family import c_family_members
 from linker.families.families import families_with_children
 from linker.families.residents import residents
 from linker.family_table_run import FamilyTableStage
+from linker.intake.retention import expire
 from linker.linkage import links, register
 from linker.linkage.aliases import resolve
 from linker.linkage.conversion import Converter, convert_all
@@ -91,6 +92,7 @@ class LinkagePipeline:
                 differ; TARGET_GROUP_UNDEFINED, a target group asks for a service or flag that the catalogue
                 does not have; CODE_NOT_REGISTERED, facts have a code that the registry's axes do not.
         """
+        expire(self.store, self.linkage.encodings_kept_days, self.audit)
         with self.connect() as converter:
             convert_all(self.store, converter, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))
         quality, notes = LinkageStage(self.store, self.linkage)(datetime.now(UTC).date(), report)
