@@ -105,12 +105,16 @@ def test_python_examples_import_what_exists() -> None:
                 assert all(hasattr(module, name.name) for name in node.names)
 
 
-def test_mapping_example_is_one_that_the_client_reads(tmp_path: Path) -> None:
-    """The mapping in the reference loads, and says what the text around it says."""
+def test_mapping_examples_are_ones_that_the_client_reads(tmp_path: Path) -> None:
+    """The mappings in the reference load, and say what the text around them says."""
     text = (ROOT / "docs" / "reference" / "mapping.md").read_text(encoding="utf-8")
-    (example,) = (code for word, code in FENCE.findall(text) if word == "toml")
-    path = tmp_path / "mapping.toml"
-    path.write_text(example, encoding="utf-8")
-    mapping = load(path)
-    assert mapping.dataset.name == "spells"
-    assert mapping.wanted() == ("Cpr", "Fra", "Indsats", "Takst", "Til")
+    path, read = tmp_path / "mapping.toml", {}
+    for word, example in FENCE.findall(text):
+        if word == "toml":
+            path.write_text(example, encoding="utf-8")
+            mapping = load(path)
+            read[mapping.dataset.name] = mapping.wanted()
+    assert read == {
+        "spells": ("Cpr", "Fra", "Indsats", "Takst", "Til"),
+        "payer_encodings": ("Erstatningsnr", "Fødselsdato", "Husnr", "Løbenr", "Navn", "Postnr", "Vej"),
+    }

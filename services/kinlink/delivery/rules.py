@@ -110,9 +110,9 @@ class Rules:
     def encoding_id(
         self, sheet: Sheet, column: Column, rules: dict[str, ColumnRule], kind: pl.Expr
     ) -> dict[str, pl.Expr]:
-        """Return where the ids of rows with a payer stand who has no CPR number of this `kind`; null for other rows.
+        """Return where the ids of records stand; null for those of a person with a CPR number, and of a company.
 
-        Other rows are those of a company, and those for which the mapping's `when` does not hold.
+        `kind` is the kind of the row's person. A text that is null stands for nobody to encode, and makes no row bad.
         """
         rule, person = rules.get(column.name), rules.get("person")
         if rule is None:
@@ -121,14 +121,8 @@ class Rules:
         if person and person.text and "cvr" in person.not_a_person:
             number = identifiers.compact(text_of(person.text))
             other = other | identifiers.is_company(number).fill_null(value=False)
-        for name, allowed in rule.text.when.items() if rule.text else ():
-            other = other | ~pl.col(name).fill_null("").is_in(list(allowed))
-        other = sheet.put(other)
-        label, text = self.label(rule, column.name), self._text(sheet, rule, column.name)
-        text = sheet.put(pl.when(~other).then(text))
-        _check_text(sheet, column, text, label)
-        if not column.nullable:
-            sheet.check(~other & text.is_null(), label, "missing", "the record's own id")
+        text = sheet.put(pl.when(~other).then(self._text(sheet, rule, column.name)))
+        _check_text(sheet, column, text, self.label(rule, column.name))
         return {column.name: text}
 
     def _codes(self, rule: ColumnRule) -> CodeList:
