@@ -57,6 +57,8 @@ SOURCES = (
     "projekt",
 )
 PURPOSE = "familie"
+# Who encodes in the demo: the register, and the sources whose postings name some payers without a CPR number.
+ENCODERS = (REGISTER, "prisme", "ky", "sundhed", "kultur")
 # Who signs changes of keys: two custodians and a reviewer who is independent of them.
 PEOPLE = ("custodian/noegle-1", "custodian/noegle-2", "reviewer/revision")
 # Who signs the disclosure policy.
@@ -302,6 +304,7 @@ class Stack:
                 "key": f"{certificate}.key",
                 "suite": "synthetic",
                 **({"approval_key": str(self.approval_key(party))} if party in PEOPLE else {}),
+                **({"purpose": PURPOSE} if party.startswith("source/") else {}),
             }
             self._write(self.client(party), content)
 
@@ -345,7 +348,7 @@ def main() -> None:
     if not (folder / "linker").exists():
         raise SystemExit(f"{folder} has no services yet: run make demo first")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Stack(folder) as stack:
+    with Stack(folder, encoders=ENCODERS) as stack:
         for name, process in stack.processes.items():
             print(f"{name:<14} {process.address}   log {os.path.relpath(process.log)}")
         clients = Path(os.path.relpath(folder)) / "clients"
