@@ -33,7 +33,7 @@ TOKENS: Final = "tokens"
 _PACKAGE: Final = "kinlink.encoding"
 _NAME: Final = re.compile("[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _WORD_BYTES: Final = 8  # a linker compares words of 64 bits
-_HASH_LIMIT: Final = 256
+_HASH_LIMIT: Final = 32  # 16-bit words in one BLAKE2b digest; bits is a power of two, so that they divide evenly
 _GRAM_LIMIT: Final = 3  # characters of 21 bits in a 64-bit word
 
 

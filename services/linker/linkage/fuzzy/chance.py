@@ -36,7 +36,7 @@ def level_counts(encoded: Encoded, sample: int = SAMPLE) -> Counts:
         found = np.bincount(column, minlength=len(Level)).astype(float)
         comparable, equal = _exact(values, within=encoded.within)
         unequal = found[Level.BAND_1 :] + UNSEEN
-        if not encoded.plan.swap or encoded.plan.swap[0] != encoded.plan.fields[row].name:
+        if encoded.plan.fields[row].name not in (encoded.plan.swap or ()):
             unequal[-1] = 0
         counts[row, Level.EQUAL] = max(equal, UNSEEN)
         counts[row, Level.BAND_1 :] = max(comparable - equal, UNSEEN) * unequal / unequal.sum()

@@ -3,8 +3,9 @@
 1. Dice = 1 - |a xor b| / (|a| + |b|) over the bits before diffusion: how many differed and were set is reckoned back
    from how many do now. Only values that differ are compared bit by bit, in slices that stay in the processor's
    cache, from the distinct values of the field.
-2. Given and family name that agree crosswise (both at least BAND_2) where they do not agree straight: the given name's
-   level is SWAPPED, the surname's null, so that one fact counts once.
+2. Given and family name that do not agree straight, but crosswise (both at least BAND_2): the given name's level is
+   SWAPPED, the surname's null, so that one fact counts once. Where one alone does (at least BAND_1, as a name that is
+   compared is the first or last of several), it is SWAPPED, and nothing is said of the other.
 """
 
 from __future__ import annotations
@@ -120,12 +121,15 @@ def _swap(encoded: Encoded, left: Rows, right: Rows, found: Levels, swap: tuple[
     if not len(apart):
         return
     i, j = left[apart], right[apart]
-    across = np.minimum(
-        _dice(first, second, first.left[i], second.right[j]), _dice(second, first, second.left[i], first.right[j])
-    )
-    swapped = apart[across >= BANDS[1]]
-    found[swapped, given] = Level.SWAPPED
-    found[swapped, family] = Level.NULL
+    as_family = _dice(first, second, first.left[i], second.right[j])
+    as_given = _dice(second, first, second.left[i], first.right[j])
+    both = np.minimum(as_family, as_given) >= BANDS[1]
+    for level, other, where in (
+        (given, family, both | (as_given >= BANDS[0])),
+        (family, given, ~both & (as_family >= BANDS[0])),
+    ):
+        found[apart[where], level] = Level.SWAPPED
+        found[apart[where], other] = Level.NULL
 
 
 def _dice(first: Values, second: Values, a: Codes, b: Codes) -> npt.NDArray[np.float64]:

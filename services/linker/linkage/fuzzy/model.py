@@ -63,9 +63,8 @@ class Model:
 def default_m(plan: Plan) -> Numbers:
     """Return the m probabilities before any data: one row a field."""
     rows = np.tile(np.array(DEFAULT_M), (len(plan.fields), 1))
-    swapped = plan.index(plan.swap[0]) if plan.swap else -1
-    for row in range(len(rows)):
-        if row != swapped:
+    for row, field in enumerate(plan.fields):
+        if field.name not in (plan.swap or ()):
             rows[row, Level.SWAPPED] = 0
     return np.asarray(rows / rows.sum(axis=1, keepdims=True))
 
