@@ -303,7 +303,6 @@ class Stack:
                 "certificate": f"{certificate}.pem",
                 "key": f"{certificate}.key",
                 "suite": "synthetic",
-                "purpose": PURPOSE,
                 **({"approval_key": str(self.approval_key(party))} if party in PEOPLE else {}),
                 **({"purpose": PURPOSE} if party.startswith("source/") else {}),
             }
