@@ -48,6 +48,7 @@ def listed(review: Review, source: str = "prisme", limit: int = 10) -> list[str]
     found: list[str] = []
     while page := review.page(source, limit=limit, after=found[-1] if found else ""):
         assert len(page) <= limit
+        assert page[0].encoding_id not in found, "a page begins after the one before"
         found += [each.encoding_id for each in page]
     return found
 
