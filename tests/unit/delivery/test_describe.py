@@ -19,41 +19,22 @@ from kinlink.delivery.period import Period
 from kinlink.delivery.pseudonymise import replace
 from kinlink.encoding.encode import Encoder
 from kinlink.encoding.keys import EncodingKey
-from tests.unit.delivery.extracts import POSTINGS, examined, extract_file, mapping_file, reasons, rows
+from tests.unit.delivery.extracts import (
+    PAYER_HEADER,
+    PAYERS,
+    PERSON_HEADER,
+    PERSONS,
+    POSTINGS,
+    TWIN_POSTINGS,
+    examined,
+    extract_file,
+    mapping_file,
+    payer,
+    reasons,
+    rows,
+)
 
-PAYERS = """
-dataset = "payer_encodings"
-schema = "dk-person-1"
-max_rejected_share = 1.0
-[file]
-encoding = "windows-1252"
-[texts]
-born = { from = "Registrant", slice = [1, 6], when = { "Født" = "" } }
-[columns]
-encoding_id = { from = "Løbenr" }
-person = { from = "Registrant", not_a_person = "cvr" }
-[fields]
-full_name = { from = "Navn" }
-birth_date = { from = ["Født", "born"] }
-street = { from = "Vej" }
-house_number = { from = "Nr" }
-postcode = { from = "Postnr" }
-"""
-PAYER_HEADER = "Løbenr;Registrant;Navn;Født;Vej;Nr;Postnr;Konto;Dato;Periode;Beløb\r\n"
-TWIN_POSTINGS = POSTINGS.replace("amount_ore", 'encoding_id = { from = "Løbenr" }\namount_ore')
 KEY = EncodingKey(bytes(range(32)), "familie", 1)
-
-
-def payer(
-    number: str = "7",
-    registrant: str = "",
-    name: str = "Rosalil Månestråle",
-    born: str = "03-05-1980",
-    road: str = "Vandmøllevej",
-    house: str = "12",
-    postcode: str = "2630",
-) -> str:
-    return ";".join((number, registrant, name, born, road, house, postcode, "100;05-03-2014;201403;1,00")) + "\r\n"
 
 
 def payers(folder: Path, *lines: str, mapping: str = PAYERS) -> pl.DataFrame:
@@ -198,22 +179,6 @@ def test_encodings_are_the_same_again_and_others_under_another_key(tmp_path: Pat
     assert under(KEY).equals(under(EncodingKey(bytes(range(32)), "familie", 1)))
     other = under(EncodingKey(bytes(range(32)), "familie", 2))
     assert not set(other["tokens"].explode()) & set(under(KEY)["tokens"].explode())
-
-
-PERSONS = """
-dataset = "person_encodings"
-schema = "dk-person-1"
-max_rejected_share = 1.0
-[file]
-encoding = "utf-8"
-[columns]
-person = { from = "PNR" }
-[fields]
-given_name = { from = "FORNAVN" }
-birth_date = { from = "F", date = "yyyymmdd" }
-street = { from = "VEJ", when = { BESKYTTET = "" } }
-"""
-PERSON_HEADER = "PNR;FORNAVN;F;VEJ;BESKYTTET\n"
 
 
 def test_a_registered_person_is_described_and_pseudonymised(tmp_path: Path) -> None:
