@@ -69,9 +69,10 @@ def key_lifecycle() -> Iterator[str]:
         f"sources encode under being derived from it, and for nothing else; keys of the other kinds are used to "
         f"{multiplied}, and are never handed out. So a retiring version of an encoding key does nothing any more, and "
         "nothing is carried over from it: sources encode and deliver anew. Its holders are the sources that the policy "
-        "lets encode; each attests, with `held` 0 and no `to`, that nothing it encoded under the version is used any "
-        "more. When all have, or the signed document accepts the loss, it can be destroyed. Step by step: "
-        "[rotate an encoding key](../how-to/rotate-an-encoding-key.md)."
+        "lets encode, and the linker, which holds what they encoded. Each attests, with `held` 0 and no `to`: a source "
+        "that nothing it encoded under the version is used any more, the linker that it holds nothing encoded under "
+        "it and takes nothing in. When all have, or the signed document accepts the loss, it can be destroyed. Step by "
+        "step: [rotate an encoding key](../how-to/rotate-an-encoding-key.md)."
     )
 
 

@@ -139,6 +139,7 @@ NEXT: dict[str, str] = {
     "DATASET_NOT_ALLOWED": "Check that the mapping and the certificate are of the same source; if they are, ask the "
     "service's operator to allow the dataset.",
     "DELIVERY_BUSY": "",
+    "ENCODINGS_HELD": "",
     "DELIVERY_ID_REUSED": "",
     "DELIVERY_INCOMPLETE": "",
     "DELIVERY_NOT_ACCEPTED": "See `kinlink deliveries list` for the one that stands.",

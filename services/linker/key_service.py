@@ -37,14 +37,14 @@ class PseudonymizerKeys:
             raise from_rpc_error(error) from error
 
     def leaving(self) -> Sequence[Leaving]:
-        """Return the former primaries that have a successor, by domain, kind and version. Raises KinlinkError."""
+        """Return the former primaries that have a successor, as the service lists them. Raises KinlinkError."""
         keys = self.keys()
         primaries = {(k.key.domain, k.key.kind): k.key.version for k in keys if k.state == pb.KEY_STATE_ACTIVE}
         return [
             Leaving(k.key.domain, kind, k.key.version, primary, retiring=k.state == pb.KEY_STATE_RETIRING)
             for k in keys
             if k.state in _FORMER and k.HasField("activated_at")
-            if (kind := Kind.of_wire(k.key.kind)) in PSEUDONYM_KINDS
+            if (kind := Kind.of_wire(k.key.kind))
             if k.key.version < (primary := primaries.get((k.key.domain, k.key.kind), 0))
         ]
 

@@ -10,7 +10,8 @@
 3. Every caller with a grant has a budget.
 4. Real and synthetic identifiers are never served by one deployment.
 5. The holders of a key line are those who store its pseudonyms: callers that may rekey there, and
-   linkers that may convert from it or to it; of an encoding key, the sources that may encode. A version is destroyed
+   linkers that may convert from it or to it; of an encoding key, the sources that may encode for the domain, and the
+   linkers that may convert to it, which hold what is encoded. A version is destroyed
    when all of them are done with it.
 
 `policy.example.toml` shows the file. It does not know keys or counts.
@@ -224,17 +225,14 @@ class Policy(_Table):
 
     def holders(self, domain: str, kind: Kind) -> tuple[str, ...]:
         """Return who may store pseudonyms, or use encodings, of a key line, "<role>/<name>", sorted."""
-        routes = (route for grant in self.grants for route in grant.routes() if route.kind is kind)
-        return tuple(
-            sorted(
-                {
-                    route.caller
-                    for route in routes
-                    if (route.operation in (Operation.REKEY, Operation.ENCODE) and route.source == domain)
-                    or (route.operation is Operation.CONVERT and domain in (route.source, route.target))
-                }
-            )
-        )
+        routes = [route for grant in self.grants for route in grant.routes()]
+        used = (Operation.REKEY, Operation.ENCODE)
+        holders = {r.caller for r in routes if r.kind is kind and r.operation in used and r.source == domain}
+        if kind is Kind.ENCODING:
+            holders |= {r.caller for r in routes if r.operation is Operation.CONVERT and r.target == domain}
+        else:
+            holders |= {r.caller for r in routes if r.kind is kind and r.target and domain in (r.source, r.target)}
+        return tuple(sorted(holders))
 
     @property
     def plain_doors(self) -> tuple[str, ...]:

@@ -6,7 +6,8 @@
 2. A holder's new pseudonyms stand under the primary of the same line; a linker that only passes a source's
    pseudonyms on names the linkage key that they stand under now.
 3. Of an encoding key nothing is carried over: a source attests that nothing it encoded under the version is used any
-   more, having encoded anew, so with nothing held and no key to stand under now.
+   more, having encoded anew, and a linker that it holds nothing that was; so with nothing held and no key to stand
+   under now.
 4. A version that nobody can use any more (disabled, compromised) is attested by those only who never held anything.
 5. An attestation is in the audit log, in the transaction that counts it.
 

@@ -130,11 +130,20 @@ def test_an_encoding_key_is_rotated_by_encoding_anew(tmp_path: Path) -> None:
         destroy = ("keys", "propose", "destroy", DOMAIN, "--kind", "encoding", "--reason", "encoded anew", "--yes")
         with pytest.raises(subprocess.CalledProcessError) as refused:
             told(PEOPLE[0], *destroy)
-        assert "source/folkeregister, source/prisme" in refused.value.stderr
+        assert "linker/familie, source/folkeregister, source/prisme" in refused.value.stderr
         for source in ENCODERS:
             stated = told(f"source/{source}", "keys", "encoded-anew", DOMAIN).stdout
             assert f"attested for {DOMAIN} encoding version 1" in stated
-        assert len(re.findall("all encoded anew", told("dpo/dpo", "keys", "status", DOMAIN).stdout)) == 2
+        status = told("dpo/dpo", "keys", "status", DOMAIN).stdout
+        assert len(re.findall("all encoded anew", status)) == 2
+        assert "next: an operator runs `kinlink keys rekey --linker` for linker/familie" in status
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            told(PEOPLE[0], *destroy)
+        assert "linker/familie" in refused.value.stderr
+        stated = told("operator/drift", "keys", "rekey", "--linker").stdout
+        assert f"{DOMAIN} encoding version 1: 0 of 0 carried over; attested" in stated
+        assert "linker/familie: " in (status := told("dpo/dpo", "keys", "status", DOMAIN).stdout)
+        assert "holds none any more" in status
         told(PEOPLE[0], *destroy)
         with pytest.raises(subprocess.CalledProcessError) as unknown:
             told("source/dubu", "keys", "encoded-anew", DOMAIN)

@@ -10,11 +10,10 @@ from kinlink import ristretto255
 from kinlink.delivery.datasets import Kind
 from kinlink.errors import ConflictError, InputError, UnavailableError
 from kinlink.types.v1.types_pb2 import KeyRef
-from linker.linkage.conversion import KINDS
 from linker.linkage.rekeyed import Leaving
 from tests.unit import linker_fixtures as given
 
-WORDS = {number: kind for kind, number in KINDS.items()}
+WORDS = {kind.wire: kind for kind in Kind}
 Line = tuple[str, Kind]
 
 

@@ -170,14 +170,17 @@ def test_a_key_that_retires_while_it_is_asked_for_is_not_handed_out(place: Place
     assert EncodingKeys(POLICY, Slow(), place.ledger).hand_out(PRISME, ACTIVE, SCHEMA).key == SECOND
 
 
-def test_a_version_is_destroyed_when_all_sources_that_encode_have_attested(place: Place) -> None:
+def test_a_version_is_destroyed_when_all_sources_that_encode_and_the_linker_have_attested(place: Place) -> None:
     place.rotate()
     assert reason(lambda: given.apply(place.store, Transition.DESTROY, FIRST)) == "HOLDERS_NOT_DONE"
     place.attest(PRISME)
     assert reason(lambda: given.apply(place.store, Transition.DESTROY, FIRST)) == "HOLDERS_NOT_DONE"
     place.attest(REGISTER)
+    assert reason(lambda: given.apply(place.store, Transition.DESTROY, FIRST)) == "HOLDERS_NOT_DONE"
+    place.attest(given.LINKER)
     [rotation] = place.rotations.visible_to(PRISME)
     assert [(one.holder, one.attested_at is None) for one in rotation.holders] == [
+        ("linker/familie", False),
         ("source/folkeregister", False),
         ("source/prisme", False),
     ]
@@ -196,7 +199,7 @@ def test_a_compromised_version_is_attested_too_once_it_was_replaced(place: Place
     given.apply(place.store, Transition.COMPROMISE, FIRST)
     assert reason(lambda: place.attest(PRISME)) == "KEY_VERSION_INACTIVE"
     place.rotate()
-    for caller in (PRISME, REGISTER):
+    for caller in (PRISME, REGISTER, given.LINKER):
         place.attest(caller)
     given.apply(place.store, Transition.DESTROY, FIRST)
 
@@ -205,8 +208,8 @@ def test_nothing_is_carried_over_from_an_encoding_key(place: Place) -> None:
     place.rotate()
     assert reason(lambda: place.attest(PRISME, to=SECOND)) == "ATTESTATION_INVALID"
     assert reason(lambda: place.attest(PRISME, held=3)) == "ATTESTATION_INVALID"
+    assert reason(lambda: place.attest(given.LINKER, to=SECOND)) == "ATTESTATION_INVALID"
     assert reason(lambda: place.attest(DUBU)) == "HOLDER_UNKNOWN"
-    assert reason(lambda: place.attest(given.LINKER)) == "HOLDER_UNKNOWN"
     given.apply(place.store, Transition.COMPROMISE, FIRST)
     assert reason(lambda: given.apply(place.store, Transition.SALVAGE, FIRST)) == "KEY_TRANSITION_REFUSED"
 

@@ -133,7 +133,7 @@ def test_the_example_is_a_policy_and_opens_one_plain_door() -> None:
     policy = Policy.load(Path(next(iter(pseudonymizer.__path__))) / "policy.example.toml")
     assert policy.authorise(Route("source/prisme", Operation.PSEUDONYMISE, "source/prisme", "", Kind.CPR))
     assert len(list(policy.key_lines())) == 8
-    assert policy.holders("linkage/familie", Kind.ENCODING) == _SOURCES
+    assert policy.holders("linkage/familie", Kind.ENCODING) == ("linker/familie", *_SOURCES)
     assert (policy.rotation.rotate_after_days, policy.rotation.backups_kept_days) == (730, 35)
 
 
@@ -150,13 +150,13 @@ def test_holders_are_who_stores_pseudonyms_of_a_line(tmp_path: Path) -> None:
     assert _policy(tmp_path).holders("linkage/familie", Kind.CPR) == ("linker/familie",)
 
 
-def test_an_encoding_key_belongs_to_linkage_and_its_holders_are_the_sources_that_encode(tmp_path: Path) -> None:
+def test_an_encoding_key_belongs_to_linkage_and_its_holders_are_who_encodes_and_who_links(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="belongs to a linkage domain"):
         _policy(tmp_path, domain=[{"name": "source/prisme", "kinds": ["encoding"]}])
     domains = [{"name": name, "kinds": ["cpr"]} for name in _SOURCES]
     domains.append({"name": "linkage/familie", "kinds": ["cpr", "encoding"]})
     policy = _policy(tmp_path, domain=domains, grant=[_CONVERSION, {"name": "prisme encodes", **_ENCODE}])
-    assert policy.holders("linkage/familie", Kind.ENCODING) == ("source/prisme",)
+    assert policy.holders("linkage/familie", Kind.ENCODING) == ("linker/familie", "source/prisme")
     assert policy.holders("linkage/familie", Kind.CPR) == ("linker/familie",)
     callers = (*_SOURCES, "linker/familie", "consumer/a", "custodian/a", "dpo/a")
     everything = itertools.product(callers, Operation, (*_DOMAINS, ""), (*_DOMAINS, ""), [Kind.ENCODING])

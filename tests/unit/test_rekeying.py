@@ -20,6 +20,7 @@ from sqlalchemy import select
 from kinlink.delivery.datasets import Kind
 from linker.intake.header import ClaimedKey
 from linker.intake.intake import Intake
+from linker.intake.retention import expire
 from linker.linkage.conversion import convert_all
 from linker.linkage.rekeying import RekeyingWork
 from linker.rekeyings import Rekeyings
@@ -473,3 +474,101 @@ def test_whatever_the_order_everybody_has_one_id_and_stands_under_one_version(
                 assert first.setdefault(name, number_given) == number_given
     assert {version for _, version in world.identities().values()} <= {2}
     world.store.engine.dispose()
+
+
+# Encodings
+
+
+PERSONS = given.person_encodings({"a": given.ANNE, "b": given.BO})
+PAYERS = given.payer_encodings({"r1": given.ANNE})
+PLACES = {"person_encodings": ("folkeregister", PERSONS), "payer_encodings": ("prisme", PAYERS)}
+
+
+def encode(world: World, dataset: str, version: int = 1, *, finish: bool = True) -> str:
+    """Deliver encodings under a version of the encoding key, which the pseudonymizer says is in use."""
+    intake = given.intake(
+        world.store, world.folder, key_states=lambda _: {("cpr", 1): True, ("encoding", version): True}
+    )
+    source, rows = PLACES[dataset]
+    keys = [ClaimedKey(LINKAGE, Kind.ENCODING, version)]
+    keys += [ClaimedKey(f"source/{source}", Kind.CPR, 1)] if "person" in rows.columns else []
+    parts = given.delivery(dataset, rows, source=source, keys=keys)
+    if finish:
+        return intake.deliver(source, given.ALL, iter(parts)).delivery.header.delivery_id
+    with pytest.raises(ConnectionError):
+        intake.deliver(source, given.ALL, given.stream(parts[:-1], broken=True))
+    return ""
+
+
+def test_encodings_keep_their_persons_when_the_linkage_key_is_rotated(world: World) -> None:
+    encode(world, "person_encodings")
+    encode(world, "payer_encodings")
+    world.deliver("a")
+    world.convert()
+    tables = [facts(name) for name in ("person_encodings", "payer_encodings", "postings")]
+    before = {table: world.scan(table) for table in tables}
+    persons = {element(name, LINKAGE, 1): name for name in "ab"}
+    owners = {number: persons[pseudonym] for pseudonym, (number, _) in world.identities().items()}
+    world.keys.rotate(LINKAGE)
+    assert world.rekey().state == RunState.SUCCEEDED
+    assert all(world.scan(table).equals(before[table]) for table in tables)
+    renamed = {element(name, LINKAGE, 2): name for name in "ab"}
+    assert {number: renamed[pseudonym] for pseudonym, (number, _) in world.identities().items()} == owners
+    encode(world, "person_encodings")  # whoever is delivered again is who he was
+    world.convert()
+    assert set(world.scan(facts("person_encodings"))["person_id"]) == set(owners)
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_a_version_of_the_encoding_key_is_attested_when_nothing_under_it_is_held(world: World, converted: bool) -> None:
+    gone = [encode(world, "person_encodings"), encode(world, "payer_encodings")]
+    if converted:
+        world.convert()
+    world.deliver("a")
+    world.keys.rotate(LINKAGE, Kind.ENCODING)
+    world.keys.rotate("source/prisme")
+    held = world.rekey()
+    assert (held.state, held.reason) == (RunState.INTERRUPTED, "ENCODINGS_HELD")
+    assert "folkeregister person_encodings 2014, prisme payer_encodings 2014" in held.message
+    assert [one.line for one in world.keys.attested] == [("source/prisme", Kind.CPR)], "all else is done"
+
+    encode(world, "person_encodings", version=2)
+    left = world.rekey()
+    assert left.reason == "ENCODINGS_HELD"
+    assert "folkeregister" not in left.message
+    encode(world, "payer_encodings", version=2)
+    assert world.rekey().state == RunState.SUCCEEDED
+    found = world.keys.attested[-1]
+    assert (found.line, found.from_version, found.to) == ((LINKAGE, Kind.ENCODING), 1, None)
+    assert (found.held, found.converted, found.sample) == (0, 0, 0)
+    assert not [path for path in (world.folder / "store").rglob("*.parquet") if any(name in str(path) for name in gone)]
+
+    with pytest.raises(ServiceError, match="encode and deliver again") as refused:
+        encode(world, "payer_encodings")
+    assert refused.value.reason == "KEY_VERSION_CLOSED"
+
+
+def test_a_version_of_the_encoding_key_is_not_attested_while_encodings_under_it_arrive(world: World) -> None:
+    encode(world, "payer_encodings", finish=False)
+    world.keys.rotate(LINKAGE, Kind.ENCODING)
+    assert world.rekey().reason == "ENCODINGS_HELD"
+    encode(world, "payer_encodings", version=2)  # overtakes the one that broke off
+    assert world.rekey().state == RunState.SUCCEEDED
+
+
+def test_expired_encodings_do_not_keep_a_version_from_being_attested(world: World) -> None:
+    encode(world, "payer_encodings")
+    world.keys.rotate(LINKAGE, Kind.ENCODING)
+    assert world.rekey().reason == "ENCODINGS_HELD"
+    expire(world.store, 0, AuditLog(world.store.engine))
+    assert world.rekey().state == RunState.SUCCEEDED
+
+
+def test_a_version_of_the_encoding_key_is_attested_when_no_reader_needs_what_stood_under_it(world: World) -> None:
+    encode(world, "payer_encodings")
+    world.convert()
+    world.keys.rotate(LINKAGE, Kind.ENCODING)
+    with world.store.pin():
+        expire(world.store, 0, AuditLog(world.store.engine))
+        assert world.rekey().reason == "STORE_IN_USE"
+    assert world.rekey().state == RunState.SUCCEEDED

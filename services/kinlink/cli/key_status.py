@@ -71,7 +71,8 @@ def _show(rotation: Rotation, changes: Sequence[Standing], waiting: Sequence[Sta
             sample = f", sample of {holder.sample_size} checked" if holder.sample_size else ""
             said = f"{instant(holder.attested_at)}, {holder.converted:,} of {holder.held:,} carried over{sample}"
             if source.kind is Kind.ENCODING:
-                said = f"{instant(holder.attested_at)}, all encoded anew"
+                done_with = "holds none any more" if holder.name.startswith("linker/") else "all encoded anew"
+                said = f"{instant(holder.attested_at)}, {done_with}"
         typer.echo(f"      {holder.name}: {said}")
     if rotation.last_used_at:
         typer.echo(f"      version {source.version} was last used {instant(rotation.last_used_at)}")
@@ -90,7 +91,7 @@ def _show(rotation: Rotation, changes: Sequence[Standing], waiting: Sequence[Sta
 
 
 def _finishes(holder: str, source: KeyVersionName) -> str:
-    if source.kind is Kind.ENCODING:
+    if source.kind is Kind.ENCODING and not holder.startswith("linker/"):
         command = f"kinlink keys encoded-anew {source.domain}"
         return f"{holder} encodes its extracts anew, delivers them, and runs `{command}`; nothing is carried over"
     if holder.startswith("linker/"):

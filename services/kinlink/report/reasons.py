@@ -194,6 +194,7 @@ MEANINGS: dict[str, Meaning] = {
     **dict.fromkeys(
         (
             "DELIVERY_BUSY",
+            "ENCODINGS_HELD",
             "DELIVERY_ID_REUSED",
             "DELIVERY_NOT_ACCEPTED",
             "DELIVERY_OPEN",

@@ -11,7 +11,6 @@ from kinlink.linker.v1 import rekeying_service_pb2 as pb
 from kinlink.linker.v1.rekeying_service_pb2_grpc import RekeyingServiceServicer
 from kinlink.types.v1.types_pb2 import KeyRef
 from linker.doors.intake_api import timestamp
-from linker.linkage.conversion import KINDS
 from linker.rekeyings import Rekeyings
 from linker.store.rekeyings import RekeyedKey, Rekeying, Stage
 from linker.store.state import RunState
@@ -61,7 +60,7 @@ class RekeyingApi(RekeyingServiceServicer):
 
 
 def _key(key: RekeyedKey) -> pb.RekeyedKey:
-    kind = KINDS[Kind(key.kind)]
+    kind = Kind(key.kind).wire
     to_key = KeyRef(domain=key.to_domain, kind=kind, version=key.to_version) if key.to_version else None
     return pb.RekeyedKey(
         **{"from": KeyRef(domain=key.domain, kind=kind, version=key.from_version), "to": to_key},  # a word of Python

@@ -16,7 +16,7 @@ from kinlink import ristretto255
 from kinlink.delivery.datasets import Kind
 from kinlink.types.v1 import types_pb2
 from linker.frames import IDENTITIES, REKEYED, check
-from linker.linkage.conversion import KINDS, Converter, Progress
+from linker.linkage.conversion import Converter, Progress
 from linker.store import tables
 from linker.store.rekeyings import RekeyedKey
 from linker.store.snapshots import Change, PinnedSnapshot
@@ -40,7 +40,7 @@ class Leaving:
 
     def ref(self, version: int) -> types_pb2.KeyRef:
         """Return the wire's name of a version of the line."""
-        return types_pb2.KeyRef(domain=self.domain, kind=KINDS[self.kind], version=version)
+        return types_pb2.KeyRef(domain=self.domain, kind=self.kind.wire, version=version)
 
     @property
     def stands(self) -> pl.Expr:
@@ -52,7 +52,7 @@ class KeyService(Converter, Protocol):
     """The pseudonymizer as a holder of pseudonyms sees it. All methods raise KinlinkError."""
 
     def leaving(self) -> Sequence[Leaving]:
-        """Return the versions that this linker may hold pseudonyms of and that have a successor."""
+        """Return the versions that this linker may hold pseudonyms or encodings of, and that have a successor."""
         ...
 
     def rekey(

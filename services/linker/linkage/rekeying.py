@@ -8,7 +8,9 @@
    afresh, and compared. One transaction then names it, closes the old versions and logs it.
 3. A source's version is closed when no delivery under it is open or unconverted, in one transaction.
    Nothing is converted under a closed version, and no delivery under it is taken in.
-4. A version is attested once it is closed and its pseudonyms are off the disk.
+4. A version of the encoding key is closed when no encodings under it are held or arriving. Nothing carries them over:
+   they are delivered anew, withdrawn, or expire.
+5. A version is attested once it is closed and what stood under it is off the disk.
 
 It does not know gRPC, nor how a rekeying is started and followed.
 """
@@ -22,11 +24,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from kinlink.delivery.datasets import DATASETS
+from kinlink.delivery.datasets import DATASETS, Kind
 from kinlink.errors import RefusedError
 from kinlink.types.v1 import types_pb2
 from linker.background import Report
-from linker.linkage.conversion import KINDS, convert_all, standing
+from linker.linkage.conversion import convert_all, standing
 from linker.linkage.rekeyed import KeyService, Leaving, MismatchError, after_switch, count, missing, rekeyed, verified
 from linker.store import deliveries, rekeyings, tables
 from linker.store.rekeyings import RekeyedKey, Stage
@@ -37,6 +39,8 @@ from servicekit.errors import PreconditionError, UnavailableError
 
 PIECE = 65_536  # pseudonyms: 2 MB, some seconds of both services' work
 _LOOK_EVERY_S = 0.5
+_NAMED = 3
+_ENCODINGS = [tables.facts(name) for name, dataset in DATASETS.items() if dataset.encoded]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,8 @@ class RekeyingWork:
         Raises:
             KinlinkError: the pseudonymizer is away, or refuses.
             UnavailableError: DELIVERY_OPEN, a source has not finished a delivery under a version to be
-                left; STORE_IN_USE, a reader keeps old pseudonyms on disk.
+                left; ENCODINGS_HELD, encodings under such a version are not replaced yet, while all else is done;
+                STORE_IN_USE, a reader keeps old pseudonyms or encodings on disk.
             PreconditionError: REKEYING_MISMATCH, what was rekeyed is not what the pseudonymizer answers now.
         """
         with self.connect() as service:
@@ -69,7 +74,10 @@ class RekeyingWork:
             with self.store.engine.begin() as connection:
                 rekeyings.forget_samples(connection, {(line.domain, line.kind, line.from_version) for line in leaving})
             convert_all(self.store, service, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))
+            encodings = [line for line in leaving if line.kind is Kind.ENCODING]
+            leaving = [*(line for line in leaving if line not in encodings), *encodings]  # they may be held for long
             own = [line for line in leaving if line.domain == self._domain and self._key(line) is None]
+            own = [line for line in own if line not in encodings]
             try:
                 while own and not self._switched(service, own, rekeying_id, report):
                     self._copy(service, own, report)
@@ -143,7 +151,11 @@ class RekeyingWork:
         self.store.purge([tables.REKEYED])
 
     def _attest(self, service: KeyService, line: Leaving, rekeying_id: str) -> None:
-        self._close(service, line, rekeying_id)
+        if self._key(line) is None:
+            if line.kind is Kind.ENCODING:
+                self._close_encodings(line, rekeying_id)
+            elif line.domain.startswith("source/"):
+                self._close(service, line, rekeying_id)
         key = self._key(line)
         if key is None or (key.held and not line.retiring):
             return  # a line of another linker; or one that cannot be attested before it is retiring again
@@ -151,11 +163,11 @@ class RekeyingWork:
             mine = rekeyings.get(connection, rekeying_id)
         if key.attested_at is not None and mine is not None and key in mine.keys:
             return  # by this rekeying, before it was interrupted
-        held = [tables.IDENTITIES, tables.REKEYED, *map(tables.quarantine, DATASETS)]
-        busy = "a run still reads old pseudonyms; start the rekeying again when it has ended"
+        held = [tables.IDENTITIES, tables.REKEYED, *map(tables.quarantine, DATASETS), *_ENCODINGS]
+        busy = "a run still reads what stood under it; start the rekeying again when it has ended"
         self._until(lambda: busy if self.store.holds_older(held) else "", "STORE_IN_USE")
         self.store.purge(held)
-        to_key = types_pb2.KeyRef(domain=key.to_domain, kind=KINDS[line.kind], version=key.to_version)
+        to_key = types_pb2.KeyRef(domain=key.to_domain, kind=line.kind.wire, version=key.to_version)
         try:
             size = service.attest(
                 line.ref(line.from_version),
@@ -174,12 +186,10 @@ class RekeyingWork:
             self.audit.append(_entry("rekeying attested", key, key.from_version), connection)
 
     def _close(self, service: KeyService, line: Leaving, rekeying_id: str) -> None:
-        """Close a source's key version, unless it is, once all that was delivered under it is converted."""
+        """Close a source's key version once all that was delivered under it is converted."""
         source = line.domain.partition("/")[2]
 
         def obstacle() -> str:
-            if self._key(line) is not None or not line.domain.startswith("source/"):
-                return ""
             convert_all(self.store, service, self.purpose, lambda *_: self.wait(0))
             with self.store.pin() as pinned:
                 stands = standing(pinned.scan(tables.IDENTITIES)).get(line.kind.value, 0)
@@ -199,6 +209,24 @@ class RekeyingWork:
             )
 
         self._until(obstacle, "DELIVERY_OPEN")
+
+    def _close_encodings(self, line: Leaving, rekeying_id: str) -> None:
+        with self.store.engine.begin() as connection:
+            rekeyings.alone(connection)
+            held = deliveries.under_key(connection, None, line.kind.value, line.from_version)
+            if not held:
+                nothing = RekeyedKey(
+                    line.domain, line.kind.value, line.from_version, line.domain, 0, held=0, converted=0
+                )
+                rekeyings.close(connection, rekeying_id, nothing)
+                return
+        places = sorted({f"{d.source} {d.header.dataset} {d.header.period}" for d in held})
+        named = ", ".join(places[:_NAMED]) + (f" and {len(places) - _NAMED} more" if len(places) > _NAMED else "")
+        raise UnavailableError(
+            f"encodings under {line.domain} version {line.from_version} are held still: {named}; all else is done. "
+            "Have them delivered anew or withdrawn, or wait until they expire, and start the rekeying again",
+            "ENCODINGS_HELD",
+        )
 
     def _until(self, obstacle: Callable[[], str], reason: str) -> None:
         """Wait, with patience, until there is no obstacle any more."""

@@ -134,8 +134,8 @@ def unconverted(connection: sa.Connection) -> Sequence[Delivery]:
     return [d for d in in_state(connection, DeliveryState.ACCEPTED) if d.converted_snapshot is None]
 
 
-def under_key(connection: sa.Connection, source: str, kind: str, version: int) -> Sequence[Delivery]:
-    """Return the source's deliveries, being received or accepted, whose pseudonyms are under this key version."""
+def under_key(connection: sa.Connection, source: str | None, kind: str, version: int) -> Sequence[Delivery]:
+    """Return deliveries, being received or accepted, that stand under this key version; of a source, or of all."""
     states = (DeliveryState.RECEIVING, DeliveryState.ACCEPTED)
     live = [delivery for state in states for delivery in in_state(connection, state, source)]
     return [delivery for delivery in live if delivery.header.keys.get(kind) == version]
