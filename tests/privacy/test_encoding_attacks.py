@@ -27,8 +27,7 @@ UNHARDENED = replace(SCHEMA, taps=1, fields=tuple(replace(field, hashes=8) for f
 # Diffused, but of filters as sparse as those.
 SPARSE = replace(UNHARDENED, taps=SCHEMA.taps)
 KEY = EncodingKey(bytes(range(32)), "familiestatistik", 1)
-# The attacker's luck depends on the key: under the keys of this id unhardened filters fall, under some others in part.
-FALLS = "dk-person-1.533a2cd332b5472f"
+KEYS = [EncodingKey(bytes([number] * 32), "familiestatistik", 1) for number in range(1, 6)]
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,9 @@ class Town:
     counts: NDArray[np.int64]
     truth: NDArray[np.int64]
 
-    def encodings(self, schema: LinkageSchema) -> list[bytes]:
+    def encodings(self, schema: LinkageSchema, key: EncodingKey) -> list[bytes]:
         field = schema.field("family_name")
-        bits, diffusion = (KEY.derive(FALLS, use, field.key) for use in ("bits", "diffusion"))
+        bits, diffusion = (key.derive(schema.name, use, field.key) for use in ("bits", "diffusion"))
         return [row.tobytes() for row in FilterMaker(field, bits, diffusion, schema.taps).encode(self.names)]
 
     def shares(self, reading: NDArray[np.int64]) -> tuple[float, float]:
@@ -59,20 +58,21 @@ def town() -> Town:
     return Town(country, list(counted), np.array(list(counted.values())), truth)
 
 
-def read(town: Town, schema: LinkageSchema, known: int = 0) -> Reading:
+def read(town: Town, schema: LinkageSchema, key: EncodingKey, known: int = 0) -> Reading:
     first = town.truth[np.argsort(-town.counts, kind="stable")[:known]] if known else None
-    return ListAttacker(town.country, 2).read(town.encodings(schema), town.counts, first)
+    return ListAttacker(town.country, 2).read(town.encodings(schema, key), town.counts, first)
 
 
 def test_unhardened_encodings_are_read(town: Town) -> None:
-    """The control: of plain Bloom filters a list of names and frequencies reads nearly all."""
-    names, persons = town.shares(read(town, UNHARDENED).by_pattern)
-    assert names > 0.95
-    assert persons > 0.9
+    """The control: of plain Bloom filters a list of names and frequencies reads nearly all under most keys."""
+    names = [town.shares(read(town, UNHARDENED, key).by_pattern)[0] for key in KEYS]
+    assert min(names) > 0.5, "the attacker's luck depends on the key"
+    assert float(np.median(names)) > 0.95
 
 
-def test_hardened_encodings_give_away_only_what_counting_does(town: Town) -> None:
-    reading = read(town, SCHEMA)
+@pytest.mark.parametrize("key", KEYS)
+def test_hardened_encodings_give_away_only_what_counting_does(town: Town, key: EncodingKey) -> None:
+    reading = read(town, SCHEMA, key)
     counted, learnt = town.shares(reading.by_frequency), town.shares(reading.by_pattern)
     assert learnt[0] < 0.05
     assert learnt[1] < counted[1] + 0.05
@@ -85,9 +85,10 @@ def test_hardened_encodings_give_away_only_what_counting_does(town: Town) -> Non
 def test_known_names_teach_little_about_others(town: Town, schema: LinkageSchema, least: float, most: float) -> None:
     """Who knows the hundred most frequent names for certain; filters have to be half full for diffusion to help."""
     known = 100
-    reading = read(town, schema, known).by_pattern
     others = np.argsort(-town.counts, kind="stable")[known:]
-    assert least <= float((reading[others] == town.truth[others]).mean()) <= most
+    for key in KEYS[:3]:
+        reading = read(town, schema, key, known).by_pattern
+        assert least <= float((reading[others] == town.truth[others]).mean()) <= most
 
 
 def test_tokens_of_a_known_person_are_found_only_without_a_key() -> None:
@@ -96,7 +97,7 @@ def test_tokens_of_a_known_person_are_found_only_without_a_key() -> None:
     person |= {"given_name": ["Anne"], "family_name": ["Jensen"], "birth_date": ["1980-02-29"]}
     delivered = set(Encoder(SCHEMA, KEY).encode(pl.DataFrame(person))["tokens"][0])
     rule = next(rule for rule in SCHEMA.tokens if rule.name == "given_date")
-    forms = dict(zip(rule.parts, (pl.Series(["AM"]), pl.Series(["19800229"])), strict=True))
+    forms = dict(zip(rule.parts, (pl.Series(["AM"]), pl.Series(["800229"])), strict=True))
     keyed = tokens(rule, KEY.derive(SCHEMA.id, "token", rule.name), forms)[0]
     assert keyed in delivered, "the attacker knows the rule: only the key is missing"
     assert tokens(rule, b"", forms)[0] not in delivered
