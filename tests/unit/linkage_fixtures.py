@@ -74,6 +74,26 @@ def encoded_town(made: payer_town.Town) -> EncodedTown:
     )
 
 
+def deliver(
+    store: Snapshots, dataset: str, rows: pl.DataFrame, period: str = "2014", source: str = SOURCE, **header: Any
+) -> tuple[str, str]:
+    """Accept rows, facts without their origin, as a converted delivery; return its key."""
+    schema, name = frames.FACTS[dataset], str(uuid.uuid4())
+    encoded = dataset.endswith("encodings")
+    keys = {"keys": {Kind.ENCODING: 1} if encoded else {}, "schema_id": given.SCHEMA.id if encoded else ""}
+    own = {"delivery_id": name, "dataset": dataset, "period": period, "rows": rows.height}
+    known = Header(**{**_HEADER, **keys, **own, **header})
+    full = rows.with_columns(source=pl.lit(source), delivery_id=pl.lit(name))
+    missing = [pl.lit(None, dtype).alias(column) for column, dtype in schema.items() if column not in full.columns]
+    with store.change("delivery") as change:
+        change.write(stored(dataset), append=full.with_columns(missing).cast(dict(schema)).select(list(schema)).lazy())
+        with change.commit() as connection:
+            deliveries.receive(connection, source, known)
+            deliveries.accept(connection, (source, name), change.number)
+            deliveries.convert(connection, (source, name), change.number)
+    return source, name
+
+
 class Place:
     """A store whose deliveries are made by hand, and the stage on it."""
 
@@ -86,23 +106,8 @@ class Place:
     def deliver(
         self, dataset: str, rows: pl.DataFrame, period: str = "2014", source: str = SOURCE, **header: Any
     ) -> tuple[str, str]:
-        """Accept rows, facts without their origin, as a converted delivery; return its key."""
-        schema, name = frames.FACTS[dataset], str(uuid.uuid4())
-        encoded = dataset.endswith("encodings")
-        keys = {"keys": {Kind.ENCODING: 1} if encoded else {}, "schema_id": given.SCHEMA.id if encoded else ""}
-        known = Header(**{**_HEADER, **keys, "delivery_id": name, "dataset": dataset, "period": period,
-                          "rows": rows.height, **header})  # fmt: skip
-        full = rows.with_columns(source=pl.lit(source), delivery_id=pl.lit(name))
-        missing = [pl.lit(None, dtype).alias(column) for column, dtype in schema.items() if column not in full.columns]
-        with self.store.change("delivery") as change:
-            change.write(
-                stored(dataset), append=full.with_columns(missing).cast(dict(schema)).select(list(schema)).lazy()
-            )
-            with change.commit() as connection:
-                deliveries.receive(connection, source, known)
-                deliveries.accept(connection, (source, name), change.number)
-                deliveries.convert(connection, (source, name), change.number)
-        return source, name
+        """Accept rows as a converted delivery; see `deliver`."""
+        return deliver(self.store, dataset, rows, period, source, **header)
 
     def take_out(self, dataset: str, key: tuple[str, str], say: Callable[..., None]) -> None:
         """Remove a delivery's rows; `say` is `deliveries.withdraw`, or another end."""

@@ -30,6 +30,33 @@ role = "operator"
 ASKED: list[tuple[date, int, int]] = []
 
 
+QUALITY = [
+    {
+        "source": "prisme",
+        "month": "",
+        "records": 1200,
+        "linked": 1000,
+        "in_review": 40,
+        "precision": 0.9961,
+        "precision_low": 0.9932,
+        "precision_high": 0.9978,
+        "recall": 0.9643,
+        "recall_low": 0.95,
+        "recall_high": 0.975,
+    },
+    {
+        "source": "prisme",
+        "month": "2014-03",
+        "records": 25,
+        "linked": 0,
+        "in_review": 0,
+        **dict.fromkeys(("precision", "precision_low", "precision_high")),
+        **dict.fromkeys(("recall", "recall_low", "recall_high")),
+    },
+]
+NOTES = ["Not compared, since the register or all records lack them: postcode."]
+
+
 def pipeline(reference_date: date, year: int, through_month: int, report: Report) -> Result:
     """Do nothing, in all stages."""
     ASKED.append((reference_date, year, through_month))
@@ -40,7 +67,7 @@ def pipeline(reference_date: date, year: int, through_month: int, report: Report
     def commit(connection: sa.Connection) -> None:
         assert connection.in_transaction()
 
-    return Result(1, [], [outcome], commit)
+    return Result(1, [], [outcome], commit, QUALITY, NOTES)
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +136,15 @@ def test_the_same_request_for_another_month_is_refused(config: str, capsys: pyte
     assert "another date, year or month" in capsys.readouterr().err
     assert link(config, *asked, "--through-month", "6") == 0
     assert len(ASKED) == before
+
+
+def test_quality_is_shown_in_per_cent_with_its_interval_and_notes_as_they_are(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert link(config, "--reference-date", "2015-01-01") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "prisme all 1200 1000 40 99.6 [99.3-99.8] 96.4 [95.0-97.5]" in said
+    assert "prisme 2014-03 25 0 0 - -" in said
+    assert f"note: {NOTES[0]}" in said
+    assert run(["link", "status", "--config", config]) == 0
+    assert "[99.3-99.8]" in capsys.readouterr().out

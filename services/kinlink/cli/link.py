@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kinlink.cli import review
@@ -99,14 +100,14 @@ def _show(run: Run) -> None:
             grid.add_row(row.source, row.method, _share(row.share_rows), _share(row.share_amount))
         console.print(grid)
     if run.quality:
-        grid = Table("without CPR number", "month", box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in ("records", "linked", "in review", "precision", "recall"):
+        typer.echo("Without a CPR number; precision and recall of the amount, as the model expects, [95 % interval]:")
+        grid = Table("source", "month", box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in ("records", "linked", "in review", "precision %", "recall %"):
             grid.add_column(name, justify="right")
         for each in run.quality:
             counts = (f"{count}" for count in (each.records, each.linked, each.in_review))
             grid.add_row(each.source, each.month or "all", *counts, _interval(each.precision), _interval(each.recall))
         console.print(grid)
-        typer.echo("precision and recall: of the amount, as the model expects; in brackets the 95 % interval")
     for note in run.linkage_notes:
         typer.echo(f"note: {note}")
 
@@ -118,7 +119,7 @@ def _months(run: Run) -> str:
 def _interval(found: Interval | None) -> str:
     if found is None:
         return "-"
-    return f"{found.estimate * 100:.1f} % [{found.low * 100:.1f}-{found.high * 100:.1f}]"
+    return escape(f"{found.estimate * 100:.1f} [{found.low * 100:.1f}-{found.high * 100:.1f}]")
 
 
 def _share(share: float | None) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from linker.linkage.fuzzy.drift import Alarm, Drift
 
-_MANY = 0.1  # share of records without a token in use that is worth a sentence
+_MANY = 0.5  # share of records without a token in use that is worth a sentence
 
 
 class Notes:
