@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from linker import frames
@@ -133,6 +135,44 @@ def test_binary_lists_nulls_and_dates_survive(tables: Tables) -> None:
     )
     version = tables.write(quarantine("catalogue"), None, append=catalogue.lazy())
     assert tables.scan(quarantine("catalogue"), version).sort("service").collect().equals(catalogue)
+
+
+def test_lists_of_encodings_survive_with_their_nulls_and_go_with_their_delivery(tables: Tables) -> None:
+    table = facts("payer_encodings")
+    full, none = [b"\x00" * 32, None, b"\xff" * 64], [None, None, None]
+    rows = pl.DataFrame(
+        {
+            "encoding_id": ["a", "b", "c", "d"],
+            "fields": [full, none, full, none],
+            "tokens": [[b"\x00" * 8, b"\xff" * 8], [], [b"12345678"], []],
+            "source": ["prisme"] * 4,
+            "delivery_id": ["d1", "d1", "d2", "d2"],
+        },
+        schema=SCHEMAS[table],
+    )
+    first, second = rows.head(2), rows.tail(2)
+    version = tables.write(table, None, append=first.lazy())
+    version = tables.write(table, version, append=second.lazy())
+    assert tables.scan(table, version).sort("encoding_id").collect().equals(rows)
+    version = tables.write(table, version, remove=[("prisme", "d1")])
+    assert tables.scan(table, version).sort("encoding_id").collect().equals(second)
+    tables.purge(table, version)
+    again = tables.write(table, version, append=first.lazy())
+    assert tables.scan(table, again).sort("encoding_id").collect().equals(rows)
+
+
+def test_no_statistics_of_pseudonyms_or_encodings_are_kept(tmp_path: Path) -> None:
+    """The least and the greatest of a column are values of it, in a file's footer or in the log of the table."""
+    table = quarantine("person_encodings")
+    row = {"person": b"\x17" * 32, "fields": [b"\x18" * 32], "tokens": [b"\x19" * 8], "source": "p", "delivery_id": "d"}
+    DeltaTables(tmp_path).write(table, None, append=pl.LazyFrame([row], schema=SCHEMAS[table]))
+    [file] = (tmp_path / table).rglob("*.parquet")
+    group = pq.read_metadata(file).row_group(0)
+    assert [group.column(at).statistics for at in range(group.num_columns)] == [None] * 3
+    entries = (tmp_path / table / "_delta_log").glob("*.json")
+    actions = [json.loads(line) for entry in entries for line in entry.read_text().splitlines()]
+    stats = [json.loads(action["add"]["stats"]) for action in actions if "add" in action]
+    assert [(each["numRecords"], each["minValues"], each["maxValues"]) for each in stats] == [(1, {}, {})]
 
 
 def test_replace_leaves_the_rows_of_append_alone_which_may_come_from_the_base(tables: Tables) -> None:

@@ -1,8 +1,8 @@
 """Read one chunk: bytes from a stranger in, rows of the dataset's schema out.
 
 1. A chunk is one complete Arrow IPC stream, uncompressed and without views or
-   dictionaries: its rows then take no more memory than its bytes, whatever it claims of
-   itself. (Views may overlap: 4 MiB of them can stand for terabytes of text.)
+   dictionaries: its rows then take no more than a few times the memory of its bytes, whatever
+   it claims of itself. (Views may overlap: 4 MiB of them can stand for terabytes of text.)
 2. The schema is read and compared before any row is; every buffer is checked against
    its length before polars sees it.
 3. Text, binary and lists of them may have 32-bit or 64-bit offsets.
@@ -69,7 +69,8 @@ def _fits(found: pa.DataType, expected: pl.DataType) -> bool:
     if expected == pl.Binary:
         return bool(types.is_binary(found) or types.is_large_binary(found))
     if isinstance(expected, pl.List):
-        return isinstance(found, pa.ListType | pa.LargeListType) and _fits(found.value_type, expected.inner)
+        inner = pl.Binary() if expected.inner == pl.Binary else pl.String()
+        return isinstance(found, pa.ListType | pa.LargeListType) and _fits(found.value_type, inner)
     exact: dict[pl.DataType, pa.DataType] = {
         pl.Date(): pa.date32(),
         pl.Int8(): pa.int8(),
