@@ -31,9 +31,11 @@ from linker.disclosure.registered_system import (
 )
 from linker.disclosure.suppression import Pattern, Progress, protect
 from linker.disclosure.system import Flags, Integers, LinkedSystem
-from linker.disclosure.unions import united
+from linker.disclosure.unions import united, united_again
 from linker.disclosure.views import View, remainders, views
 from linker.tables.registry import RegisteredTable, Unit
+
+_ROUNDS = 4  # patterns that are looked at for what hidden parts tell together; the last one stands
 
 
 class Reason(Enum):
@@ -113,22 +115,30 @@ def protected(
     single = strictest([own, *(each.needs for each in demands)], size)
     whole, must = combined(registered, facts, _shares(tables), compared, single, rules)
     whole, must = united(whole, facts, compared, must, rules)
-    system = renumbered(whole.system)
     kept = np.logical_or.reduce([np.zeros(size, bool), *(each.kept for each in demands)])
     staying = restricted(strictest([each.staying for each in demands], size), ~kept)
-    total = len(system)
-    pattern = _pattern(
-        system,
-        must,
-        rules,
-        staying=Needs(_longer(staying.primary, total), _longer(staying.up, total), _longer(staying.down, total)),
-        kept=_longer(kept, total),
-        columns=_columns(whole),
-        prefer=_longer(_hidden_before(registered, outlines), total),
-        insiders=department_insiders(whole) if any(each.department_insiders for each in used.values()) else (),
-        progress=progress,
-    )
-    return Protected(replace(whole, system=system), pattern, own.primary, single.primary)
+    hidden_before = _hidden_before(registered, outlines)
+    for turn in range(_ROUNDS):
+        whole = replace(whole, system=renumbered(whole.system))
+        total = len(whole.system)
+        pattern = _pattern(
+            whole.system,
+            must,
+            rules,
+            staying=Needs(_longer(staying.primary, total), _longer(staying.up, total), _longer(staying.down, total)),
+            kept=_longer(kept, total),
+            columns=_columns(whole),
+            prefer=_longer(hidden_before, total),
+            insiders=department_insiders(whole) if any(each.department_insiders for each in used.values()) else (),
+            progress=progress,
+        )
+        if turn + 1 == _ROUNDS or not pattern.proven:
+            break
+        joint, must = united_again(whole, facts, compared, must, pattern, rules)
+        if len(joint.system) == total:
+            break
+        whole = joint
+    return Protected(whole, pattern, own.primary, single.primary)
 
 
 def _is_told(view: View, then: int, year: int, through_month: int) -> bool:

@@ -1,8 +1,12 @@
-"""What unsafe parts of one sum tell together.
+"""What hidden parts of one sum tell together.
 
 Who has a sum and all its parts but some, has what these parts are together: of two hidden departments that only
-one family has, the family's spending, to the øre. So the unsafe parts of each sum, together, are a virtual cell that
-nobody shows; where it is unsafe, or its change since an earlier release is, it must stay uncertain like any other.
+one family has, the family's spending, to the øre. So what parts are together is a virtual cell that nobody shows; where
+it is unsafe, or its change since an earlier release is, it must stay uncertain like any other.
+
+1. Before anything is hidden: the unsafe parts of each sum, together, and the parts that an earlier release hid: what
+   they were together followed from it.
+2. Once there is a pattern: any two to four hidden parts of a sum, and all of them, that no witness moves far.
 
 It knows amounts only: a count of few could not reach the threshold if the sum of the hidden ones were known and small.
 """
@@ -11,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -21,7 +26,12 @@ from linker.disclosure.needs import Needs, ProtectionPolicy, needs
 from linker.disclosure.regions import contributions_to, unlinked
 from linker.disclosure.registered_system import Months, Place, RegisteredSystem, restricted, strictest
 from linker.disclosure.relations import CombinationFacts, Relation, related
+from linker.disclosure.suppression import Pattern
 from linker.disclosure.views import View
+
+_Union = tuple[Place, tuple[int, ...]]  # where it is, and the cells that it is the sum of
+_TOGETHER = 4  # hidden parts that are looked at together, besides all of them
+_AT_ONCE = 200  # unions at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,16 +59,60 @@ def united(
     for single cells and for changes since each earlier release, or are a virtual cell with needs. What a part was known
     by then is not asked.
     """
-    frames = {column: frame for frame in facts for column in frame.columns if column not in frame.counted}
+    frames = _amounts(facts)
+    wanted = [
+        union
+        for view in _shown(registered, frames)
+        for union in (*_unions(registered, view, found), *_hidden_then(registered, view, differences))
+    ]
+    return _with(registered, frames, wanted, differences, found, policies)
+
+
+def united_again(
+    registered: RegisteredSystem,
+    facts: Sequence[FactFrame],
+    differences: Sequence[Difference],
+    found: Needs,
+    pattern: Pattern,
+    policies: Mapping[str, ProtectionPolicy],
+) -> tuple[RegisteredSystem, Needs]:
+    """Return the system with more virtual cells, for what the pattern hides and nobody has shown to be uncertain.
+
+    Cost: the pattern's witnesses times the unions of two to four hidden parts of a sum, and a group-by for those that
+    are in doubt. Where none is unsafe the system comes back as it is.
+
+    Guarantee: of every sum of a table, two to four hidden parts, and all of them, are together safe, or a virtual cell
+    with needs, or can be further from the truth than any need of theirs by a witness of the pattern. Needs of changes
+    are taken to be no larger than p % of the parts' largest amounts.
+    """
+    frames = _amounts(facts)
+    hidden = [union for view in _shown(registered, frames) for union in _hidden(registered, view, pattern)]
+    wanted = _doubtful(registered, dict(hidden), pattern, policies)
+    return _with(registered, frames, wanted, differences, found, policies)
+
+
+def _amounts(facts: Sequence[FactFrame]) -> dict[str, FactFrame]:
+    return {column: frame for frame in facts for column in frame.columns if column not in frame.counted}
+
+
+def _shown(registered: RegisteredSystem, frames: Mapping[str, FactFrame]) -> list[View]:
+    return [view for view in registered.views if view.shown and view.column in frames]
+
+
+def _with(
+    registered: RegisteredSystem,
+    frames: Mapping[str, FactFrame],
+    unions: Sequence[_Union],
+    differences: Sequence[Difference],
+    found: Needs,
+    policies: Mapping[str, ProtectionPolicy],
+) -> tuple[RegisteredSystem, Needs]:
     wanted: dict[tuple[str, Months], dict[Place, tuple[int, ...]]] = {}
-    for view in registered.views:
-        if view.shown and view.column in frames:
-            for place, cells in _unions(registered, view, found):
-                if place not in registered.places:
-                    wanted.setdefault((view.column, view.months), {})[place] = cells
+    for place, cells in unions:
+        if place not in registered.places:
+            wanted.setdefault((place[0], place[2]), {})[place] = cells
     parts = [
-        _judged(registered, frames[column], unions, differences, policies)
-        for (column, _), unions in sorted(wanted.items())
+        _judged(registered, frames[column], mine, differences, policies) for (column, _), mine in sorted(wanted.items())
     ]
     places = [place for part in parts for place in part.places]
     system = related(registered.system, [relation for part in parts for relation in part.relations])
@@ -75,27 +129,114 @@ def united(
     )
 
 
-def _unions(registered: RegisteredSystem, view: View, found: Needs) -> Iterator[tuple[Place, tuple[int, ...]]]:
+def _unions(registered: RegisteredSystem, view: View, found: Needs) -> Iterator[_Union]:
     """Yield the unsafe parts of each sum of a view, where there are several and others, and the sum is safe."""
-    codes = [axis.codes for axis in view.axes]
-    cells = registered.cells(view).reshape([len(each) for each in codes])
-    populated, unsafe = registered.system.contributors[cells] > 0, found.primary[cells]
+    for line in _lines(registered, view):
+        unsafe = [found.primary[cell] for cell in line.cells]
+        full = [registered.system.contributors[cell] > 0 for cell in line.cells]
+        others = any(here and not bad for here, bad in zip(full, unsafe, strict=True))
+        if sum(unsafe) > 1 and others and not found.primary[line.sum_]:
+            yield line.union([number for number, bad in enumerate(unsafe) if bad])
+
+
+def _hidden_then(registered: RegisteredSystem, view: View, differences: Sequence[Difference]) -> Iterator[_Union]:
+    """Yield the parts of each sum of a view that an earlier release hid, where there are several."""
+    lines = list(_lines(registered, view))
+    for each in differences:
+        if each.months == view.months and view.column in each.columns:
+            for line in lines:
+                then = [each.known.get((*line.union([part])[0][:2], each.before)) for part in range(len(line.cells))]
+                parts = [part for part, known in enumerate(then) if known is not None and any(known)]
+                if len(parts) > 1:
+                    yield line.union(parts)
+
+
+def _hidden(registered: RegisteredSystem, view: View, pattern: Pattern) -> Iterator[_Union]:
+    """Yield every two to four hidden parts of each sum of a view, and all of them."""
+    for line in _lines(registered, view):
+        parts = [
+            number
+            for number, cell in enumerate(line.cells)
+            if pattern.hidden[cell] and registered.system.contributors[cell] > 0
+        ]
+        for size in {*range(2, min(_TOGETHER, len(parts)) + 1), max(len(parts), 2)}:
+            for chosen in combinations(parts, size):
+                yield line.union(chosen)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Line:
+    """A sum and its parts, along one axis of a view: cells, and the axis, leaf of each part and region around."""
+
+    view: View
+    axis: str
+    leaves: tuple[str, ...]
+    around: tuple[tuple[str, tuple[str, ...]], ...]
+    sum_: int
+    cells: tuple[int, ...]
+    whole: int  # leaves that the axis has
+
+    def union(self, parts: Sequence[int]) -> _Union:
+        """Return some parts as one region: its place, and their cells."""
+        region = list(self.around)
+        if len(parts) < self.whole:
+            region.append((self.axis, tuple(sorted(self.leaves[part] for part in parts))))
+        return (self.view.column, tuple(sorted(region)), self.view.months), tuple(self.cells[part] for part in parts)
+
+
+def _lines(registered: RegisteredSystem, view: View) -> Iterator[_Line]:
+    """Yield each sum of a view, along each axis."""
+    cells = registered.cells(view).reshape([len(axis.codes) for axis in view.axes])
+    within = [(name, tuple(sorted(each))) for name, each in view.within.items()]
     for number, axis in enumerate(view.axes):
-        along = [np.moveaxis(each, number, 0) for each in (cells, populated, unsafe)]
+        along = np.moveaxis(cells, number, 0)
         others = view.axes[:number] + view.axes[number + 1 :]
         for sum_, members in list(enumerate(axis.members()))[len(axis.leaves) :]:
-            mine, full, bad = (each[list(members)] for each in along)
-            few = (bad.sum(axis=0) > 1) & (full & ~bad).any(axis=0) & ~along[2][sum_]
-            for at in np.argwhere(few):
-                chosen = np.flatnonzero(bad[(slice(None), *at)])
-                leaves = {axis.name: {axis.leaves[members[each]] for each in chosen}}
+            leaves = tuple(axis.leaves[member] for member in members)
+            for at in np.ndindex(along.shape[1:]):
+                around = list(within)
                 for other, code in zip(others, at, strict=True):
-                    leaves[other.name] = {other.leaves[member] for member in other.members()[code]}
-                whole = {each.name: len(each.leaves) for each in view.axes}
-                region = [(name, tuple(sorted(each))) for name, each in leaves.items() if len(each) < whole[name]]
-                region += [(name, tuple(sorted(each))) for name, each in view.within.items()]
-                place = view.column, tuple(sorted(region)), view.months
-                yield place, tuple(int(mine[(each, *at)]) for each in chosen)
+                    mine = other.members()[code]
+                    if len(mine) < len(other.leaves):
+                        around.append((other.name, tuple(sorted(other.leaves[member] for member in mine))))
+                parts = along[(list(members), *at)]
+                yield _Line(
+                    view,
+                    axis.name,
+                    leaves,
+                    tuple(around),
+                    int(along[(sum_, *at)]),
+                    tuple(map(int, parts)),
+                    len(axis.leaves),
+                )
+
+
+def _doubtful(
+    registered: RegisteredSystem,
+    unions: Mapping[Place, tuple[int, ...]],
+    pattern: Pattern,
+    policies: Mapping[str, ProtectionPolicy],
+) -> list[_Union]:
+    """Return the unions that no witness moves further up and down than the most that they could need."""
+    system, percent = registered.system, max(policy.p_percent or 0 for policy in policies.values())
+    share = max(policy.interval_percent for policy in policies.values())
+    least = max(policy.interval_minimum for policy in policies.values())
+    moved = np.array(pattern.witnesses).reshape(-1, len(system))
+    found = []
+    by_size: dict[int, list[_Union]] = {}
+    for place, cells in unions.items():
+        if place not in registered.places:
+            by_size.setdefault(len(cells), []).append((place, cells))
+    for _, mine in sorted(by_size.items()):
+        for start in range(0, len(mine), _AT_ONCE):
+            part = mine[start : start + _AT_ONCE]
+            together = np.array([each for _, each in part])
+            sums = moved[:, together].sum(axis=2)
+            reach = np.minimum(sums.max(axis=0, initial=0), -sums.min(axis=0, initial=0))
+            values, largest = np.abs(system.values[together].sum(axis=1)), system.largest[together].sum(axis=1)
+            most = np.maximum(np.maximum(values * share, largest * percent) / 100, least)
+            found += [part[number] for number in np.flatnonzero(reach < most)]
+    return found
 
 
 def _judged(
