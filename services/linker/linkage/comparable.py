@@ -11,6 +11,7 @@ Pure: frames in, frames out. It does not know which deliveries are accepted.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Final
 
 import polars as pl
@@ -27,7 +28,7 @@ _RESOLVED = "now_id"
 _DIGITS = 10
 
 
-def excluded(exclusions: pl.LazyFrame, resolved: pl.DataFrame, on: object) -> pl.DataFrame:
+def excluded(exclusions: pl.LazyFrame, resolved: pl.DataFrame, on: date) -> pl.DataFrame:
     """Return the persons (`person_id`, ordered) whom an exclusion that has begun `on` this day takes out."""
     begun = check(exclusions, FACTS["exclusions"], "exclusions").filter(pl.col("valid_from") <= on)
     return apply(begun, resolved, ("person_id",)).select("person_id").unique().sort("person_id").collect()
