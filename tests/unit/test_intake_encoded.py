@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
+from kinlink.delivery.datasets import DATASETS
 from kinlink.encoding.schema import find
+from linker.intake import chunks, rows
 from linker.intake.header import ClaimedKey
 from linker.intake.intake import Chunk, Finish, Intake, Part
 from linker.linkage.conversion import convert_all
@@ -213,6 +218,52 @@ REFUSED: dict[str, tuple[Callable[[], list[Part]], str, str, str]] = {
     ),
     "filters column missing": (lambda: payers(ONE.drop("tokens")), "CHUNK_INVALID", "arrow_ipc", "missing: tokens"),
 }  # fmt: skip
+
+
+def patched(found: tuple[int, ...], offsets: tuple[int, ...]) -> bytes:
+    """Return a chunk of two records of which offsets within `fields` or its values are others."""
+    rows = pl.DataFrame(
+        {"encoding_id": ["r1", "r2"], "fields": [[b"x" * 32] * 5] * 2, "tokens": [[]] * 2}, schema=ONE.schema
+    )
+    data = given.ipc(rows)
+    good, bad = (struct.pack(f"<{len(numbers)}q", *numbers) for numbers in (found, offsets))
+    assert data.count(good) == 1
+    return data.replace(good, bad)
+
+
+LISTS, VALUES = (0, 5, 10), (0, 32, 64, 96)
+
+
+@pytest.mark.parametrize(
+    ("found", "offsets"),
+    [
+        (LISTS, (0, 5, 1000)),
+        (LISTS, (0, 10, 5)),
+        (LISTS, (5, 10, 5)),
+        (LISTS, (-5, 5, 10)),
+        (VALUES, (0, 32, 1 << 40, 96)),
+        (VALUES, (0, 64, 32, 96)),
+    ],
+)
+def test_a_chunk_whose_lists_overlap_or_reach_beyond_it_is_not_read(
+    found: tuple[int, ...], offsets: tuple[int, ...]
+) -> None:
+    dataset = DATASETS["payer_encodings"]
+    assert chunks.read(patched(found, found), dataset).height == 2
+    with pytest.raises(chunks.ChunkError, match="one complete Arrow IPC stream"):
+        chunks.read(patched(found, offsets), dataset)
+
+
+def test_a_chunk_of_empty_entries_takes_no_more_than_a_few_times_its_bytes() -> None:
+    dataset, values = DATASETS["payer_encodings"], pa.array([[None] * 1_000_000], pa.list_(pa.binary()))
+    table = pa.table({"encoding_id": ["r1"], "fields": values, "tokens": pa.array([[]], pa.list_(pa.binary()))})
+    buffer = io.BytesIO()
+    with pa.ipc.new_stream(buffer, table.schema) as writer:
+        writer.write_table(table)
+    frame = chunks.read(buffer.getvalue(), dataset)
+    assert frame.rechunk().to_arrow(compat_level=pl.CompatLevel.newest()).nbytes < 5 * buffer.tell()
+    [found, *_] = rows.faults(frame, dataset, kinds=(), first_row=0, text_length=500, schema=given.SCHEMA)
+    assert (found.column, found.row) == ("fields", 0)
 
 
 def views(rows: pl.DataFrame) -> list[Part]:
