@@ -17,9 +17,8 @@ from kinlink.linker.v1.linkage_service_pb2_grpc import add_LinkageServiceService
 from kinlink.linker.v1.rekeying_service_pb2_grpc import add_RekeyingServiceServicer_to_server
 from kinlink.linker.v1.review_service_pb2_grpc import add_ReviewServiceServicer_to_server
 from kinlink.linker.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
-from linker import signed_policy
+from linker import linkage_stage, signed_policy
 from linker.disclosure.policy import PolicyError
-from linker.disclosure.release import canonical
 from linker.doors.family_table import FamilyTableDoor, FamilyTableGrants
 from linker.doors.intake_api import IntakeApi
 from linker.doors.linkage_api import LinkageApi
@@ -48,7 +47,7 @@ from linker.tables import contributions, registry
 from linker.tables.registry import RegistryError
 from servicekit import database, server, telemetry
 from servicekit.access import AccessTable, AccessTableError
-from servicekit.audit import AuditEntry, AuditLog
+from servicekit.audit import AuditLog
 from servicekit.audit.audit_api import SERVICES as AUDIT_SERVICES
 from servicekit.audit.checkpoints import LogError
 from servicekit.audit.keeping import kept
@@ -139,8 +138,7 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
         families = FamilyTableDoor(family_tables, FamilyTableGrants(access))
         with kept(audit, engine, settings, "linker", folder, real=settings.real) as log:
             disclosure.record(audit)
-            evidence = canonical({"digest": linkage.digest})
-            audit.append(AuditEntry("linkage.loaded", "", "ok", evidence=evidence))
+            linkage_stage.record(linkage, audit)
 
             def stopping() -> None:
                 rekeyings.close()

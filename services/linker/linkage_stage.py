@@ -26,6 +26,7 @@ from kinlink.delivery.period import Period
 from kinlink.encoding.schema import LinkageSchema, SchemaError, find
 from linker import frames
 from linker.background import Report
+from linker.disclosure.release import canonical
 from linker.linkage import comparable
 from linker.linkage.aliases import resolve
 from linker.linkage.comparable import KEY, ORDER
@@ -47,11 +48,17 @@ from linker.store.snapshots import Change, PinnedSnapshot, Snapshots
 from linker.store.state import DeliveryState
 from linker.store.tables import LINKS
 from linker.store.tables import facts as stored
+from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 
 _PERSONS, _PAYERS, _ANSWERS = "person_encodings", "payer_encodings", "review_answers"
 _READ: Final = (_PERSONS, _PAYERS, _ANSWERS, "postings", "aliases", "exclusions")
 _STEPS = 3
+
+
+def record(policy: LinkagePolicy, audit: AuditLog) -> None:
+    """Log which policy is in force. Raises UnavailableError: AUDIT_UNAVAILABLE."""
+    audit.append(AuditEntry("linkage.loaded", "", "ok", evidence=canonical({"digest": policy.digest})))
 
 
 @dataclass(frozen=True, slots=True)

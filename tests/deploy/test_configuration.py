@@ -192,13 +192,21 @@ def test_linker_takes_the_store_and_the_controllers_files(render: Render) -> Non
     """An object store is set with its options, and a file of the controller's own stands beside the settings."""
     registry = (ROOT / "services" / "linker" / "registry.toml").read_text(encoding="utf-8")
     options = {"aws_region": "eu-north-1", "aws_endpoint_url": "https://store.kommune.example"}
-    changes = {"files.registry": registry, "store.options": options, "store.optionsSecret.name": ""}
+    linkage = (ROOT / "services" / "linker" / "linkage.toml").read_text(encoding="utf-8")
+    changes = {
+        "files.registry": registry,
+        "files.linkage": linkage,
+        "store.options": options,
+        "store.optionsSecret.name": "",
+    }
     rendered = render("linker", "production", {path: json.dumps(value) for path, value in changes.items()})
     config = files(rendered, "-config")
     values = tomllib.loads(config["config.toml"])
     assert values["store_url"] == "s3://kinlink-familie/tables"
     assert values["store_options"] == options
     assert values["registry"] == "/etc/kinlink/registry.toml"
+    assert values["linkage"] == "/etc/kinlink/linkage.toml"
+    assert tomllib.loads(config["linkage.toml"]) == tomllib.loads(linkage)
     assert "access" not in values
     assert tomllib.loads(config["registry.toml"]) == tomllib.loads(registry)
 

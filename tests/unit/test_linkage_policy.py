@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from linker.linkage import policy
 from linker.linkage.fuzzy.assignment import Thresholds
 from linker.linkage.policy import LinkagePolicyError
+from linker.linkage_stage import record
+from servicekit.audit import AuditLog
+from tests.unit import linker_fixtures as given
 
 SHIPPED = (Path(policy.__file__).parent.parent / "linkage.toml").read_text(encoding="utf-8")
 
@@ -44,6 +48,17 @@ def test_policy_is_refused_that_does_not_say_all_it_should(was: str, now: str, s
     """What is wrong is named."""
     with pytest.raises(LinkagePolicyError, match=said):
         policy.parse(SHIPPED.replace(was, now).encode())
+
+
+def test_log_says_at_each_start_which_policy_is_in_force(tmp_path: Path) -> None:
+    """By its digest."""
+    engine = given.database(tmp_path)
+    audit, found = AuditLog(engine), policy.parse(SHIPPED.encode())
+    record(found, audit)
+    (entry,) = audit.entries()
+    assert (entry["rpc"], entry["outcome"]) == ("linkage.loaded", "ok")
+    assert json.loads(entry["evidence"]) == {"digest": found.digest}
+    engine.dispose()
 
 
 def test_policy_that_cannot_be_read_is_named(tmp_path: Path) -> None:
