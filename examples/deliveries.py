@@ -40,3 +40,16 @@ DELIVERIES = (
     Delivery("kultur", "kultur", ("kultur_fritid.csv",)),
     Delivery("projekt", "samtykke", ("samtykke.csv",)),
 )
+
+# The postings once more, where some payers have no CPR number: each in place of what its source delivered above.
+WITH_PAYERS = (
+    Delivery("prisme", "prisme_betalere", ("posteringer_2014_betalere.csv",)),
+    Delivery("ky", "ky_betalere", ("ydelser_ky_betalere.csv",)),
+    Delivery("sundhed", "sundhed_betalere", ("sundhed_2014_betalere.txt",)),
+    Delivery("kultur", "kultur_betalere", ("kultur_fritid_betalere.csv",)),
+)
+# Who is in the register, and who those payers are, encoded.
+ENCODINGS = (
+    Delivery("folkeregister", "folkeregister_navne", ("navne_adresser.csv",)),
+    *(Delivery(each.source, f"{each.source}_navne", each.files) for each in WITH_PAYERS),
+)

@@ -3,7 +3,7 @@
 Makes the synthetic municipality, starts both services as processes over mTLS,
 delivers every extract with `kinlink deliver`, links, prints the released tables, writes
 them to demo-out/, and compares what lies behind them with the truth. Then the year is
-corrected and released again, and one consumer reads the family table.
+corrected and released again, one consumer reads the family table, and postings without a CPR number are linked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from examples.corrections import PRICES_UP_PERCENT, ROWS_CORRECTED, corrected
 from examples.deliveries import DELIVERIES, Delivery
 from examples.exact import exact
 from examples.last_act import last_act
-from examples.stack import CONSUMER, FAMILY_CONSUMER, Stack
+from examples.payers_act import payers_act
+from examples.stack import CONSUMER, ENCODERS, FAMILY_CONSUMER, Stack
 
 REFERENCE_DATE = date(2015, 1, 1)
 YEAR = 2014
@@ -55,12 +56,12 @@ def main() -> None:
 
     _heading(f"1. A synthetic municipality ({options.scale})")
     municipality = work / "municipality"
-    command = [sys.executable, "-m", "examples.municipality", "--scale", options.scale, "--out", str(municipality)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "examples.municipality", "--payers", "--scale", options.scale, "--out"]
+    subprocess.run([*command, str(municipality)], check=True, stdout=subprocess.DEVNULL)
     _say(f"{len({d.source for d in DELIVERIES})} source systems, extracts in {_shown(municipality / 'extracts')}")
 
     _heading("2. Two services, each a process of its own, over mTLS")
-    with Stack(work / "stack") as stack:
+    with Stack(work / "stack", encoders=ENCODERS) as stack:
         for name, process in stack.processes.items():
             _say(f"{name:<14} {process.address}   log {_shown(process.log)}")
         _heading("3. Deliveries: pseudonymised at the source, accepted when they are on disk")
@@ -79,7 +80,17 @@ def main() -> None:
         holds &= _released_again(stack, municipality / "extracts", work, link)
         _heading("8. A row a family, for the one consumer to whom the controller granted it")
         _families(stack, options.out)
-        _heading("9. The linkage key is replaced: three people sign, the tables stay, the log proves it")
+        _heading("9. Postings without a CPR number: payers linked by name, birth date and address, encoded")
+        holds &= payers_act(
+            stack,
+            municipality,
+            link,
+            look=lambda: exact(stack.folder, REFERENCE_DATE, YEAR),
+            deliver=lambda delivery: _deliver(stack, delivery, municipality / "extracts", work / "rejects"),
+            out=options.out,
+            say=_say,
+        )
+        _heading("10. The linkage key is replaced: three people sign, the tables stay, the log proves it")
         holds &= last_act(stack, tables, link, work / "kept", options.out, _say)
     _say(f"\nTables are in {_shown(options.out)}. {time.monotonic() - started:.0f} seconds.")
     _say("`make services` starts the services again, with these data, to try commands against.")

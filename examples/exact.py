@@ -27,9 +27,10 @@ from linker.families.families import families_with_children
 from linker.families.residents import residents
 from linker.linkage import register
 from linker.linkage.aliases import apply, resolve
+from linker.linkage.links import applied
 from linker.store.delta import DeltaTables
 from linker.store.snapshots import Snapshots
-from linker.store.tables import IDENTITIES, facts
+from linker.store.tables import IDENTITIES, LINKS, facts
 from linker.tables import target_groups
 from linker.tables.services import family_services
 from linker.tables.spending import family_spending
@@ -42,7 +43,8 @@ TARGET_GROUP = "copenhagen_analysis"
 class Exact:
     """What the gate is given, before it. Schemas as in linker.frames; `target` has family_id.
 
-    `identities` has pseudonym, person_id: the resolved person of each CPR pseudonym.
+    `identities` has pseudonym, person_id: the resolved person of each CPR pseudonym. `links` is LINKS, of resolved
+    persons: what became of records without a number.
     """
 
     members: pl.DataFrame
@@ -51,6 +53,7 @@ class Exact:
     spending: pl.DataFrame
     target: pl.DataFrame
     identities: pl.DataFrame
+    links: pl.DataFrame
 
 
 def exact(folder: Path, reference_date: date, year: int, municipality: int = 101) -> Exact:
@@ -58,7 +61,13 @@ def exact(folder: Path, reference_date: date, year: int, municipality: int = 101
     engine = database.engine(f"sqlite:///{folder / 'linker/state.db'}")
     with Snapshots(engine, DeltaTables(folder / "linker/store", {})).pin() as pinned:
         aliases = resolve(pinned.scan(facts("aliases"))).resolved
-        known = register.read(lambda dataset: pinned.scan(facts(dataset)), aliases, date.today())  # noqa: DTZ011
+        links = pinned.scan(LINKS)
+
+        def scan(dataset: str) -> pl.LazyFrame:
+            rows = pinned.scan(facts(dataset))
+            return applied(rows, links) if dataset == "postings" else rows
+
+        known = register.read(scan, aliases, date.today())  # noqa: DTZ011
         resident = residents(known["persons"], reference_date, municipality)
         parents = known["persons"].select("person_id", "mother_id", "father_id")
         members = c_family_members(resident, parents, reference_date).collect()
@@ -75,11 +84,18 @@ def exact(folder: Path, reference_date: date, year: int, municipality: int = 101
             spending=family_spending(people, postings, spells, catalogue, year).collect(),
             target=target_groups.target_families(group, people, spells, catalogue, reference_date).collect(),
             identities=apply(identities, aliases, ("person_id",)).collect(),
+            links=apply(links, aliases, ("person_id",)).collect(),
         )
 
 
 def family_of(stack: Stack, frames: Exact, numbers: Sequence[str]) -> pl.DataFrame:
     """Return cpr, family_id: the family the linker formed around each number; null where it knows none."""
+    family = frames.members.select("person_id", "family_id")
+    return person_of(stack, frames, numbers).join(family, on="person_id", how="left").select("cpr", "family_id")
+
+
+def person_of(stack: Stack, frames: Exact, numbers: Sequence[str]) -> pl.DataFrame:
+    """Return cpr, person_id: whom the linker holds to have each number; null where it has never seen it."""
     with _channel(stack, f"source/{REGISTER}") as channel:
         client = PseudonymizerClient(channel, domain=f"source/{REGISTER}", suite=Suite.SYNTHETIC)
         elements, key = client.evaluate(list(numbers), Kind.CPR)
@@ -90,8 +106,7 @@ def family_of(stack: Stack, frames: Exact, numbers: Sequence[str]) -> pl.DataFra
     return (
         pl.DataFrame({"cpr": list(numbers), "pseudonym": pseudonyms}, schema={"cpr": pl.String, "pseudonym": pl.Binary})
         .join(frames.identities, on="pseudonym", how="left")
-        .join(frames.members.select("person_id", "family_id"), on="person_id", how="left")
-        .select("cpr", "family_id")
+        .select("cpr", "person_id")
     )
 
 
