@@ -112,6 +112,15 @@ def test_a_dry_run_needs_no_key_and_a_delivery_names_what_is_missing(
     assert not any(name in said.out + said.err for name in NAMES)
 
 
+def test_an_extract_whose_payers_all_have_numbers_is_delivered_empty(stack: Stack, tmp_path: Path) -> None:
+    extract = extract_file(tmp_path, PAYER_HEADER + payer("1", "6101800010"))
+    said = InProcess(stack)(
+        PRISME, "deliver", "--mapping", told(tmp_path, "payers", PAYERS), "--period", "2011", extract
+    )
+    assert answer(said, "to deliver") == "0 rows"
+    assert "accepted, snapshot" in answer(said, "delivery")
+
+
 def doors(stack: Stack, linker: str = "") -> Doors:
     config = ClientConfig.load(stack.client(PRISME))
     if linker:
