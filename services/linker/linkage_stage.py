@@ -27,6 +27,7 @@ from kinlink.encoding.schema import LinkageSchema, SchemaError, find
 from linker import frames
 from linker.background import Report
 from linker.disclosure.release import canonical
+from linker.intake.encoded import schemas
 from linker.linkage import comparable
 from linker.linkage.aliases import resolve
 from linker.linkage.comparable import KEY, ORDER
@@ -144,6 +145,7 @@ class LinkageStage:
         content = {
             "tables": {name: pinned.snapshot.version(stored(name)) for name in _READ},
             "policy": self.policy.digest,
+            "schemas": sorted(schemas()),
             "gone": gone["person_id"].to_list(),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
