@@ -12,11 +12,16 @@ from typing import Annotated
 import typer
 
 from kinlink.cli.deliver import Config
+from kinlink.cli.progress import stages
 from kinlink.client_config import ClientConfig
+from kinlink.delivery.answers import deliver_answers
+from kinlink.delivery.deliver import Doors
 from kinlink.errors import InputError
 from kinlink.review_client import RecordExplanation, ReviewClient
 
-_REVIEW = "Example: kinlink link review --out review.csv"
+_REVIEW = (
+    "Example: kinlink link review --out review.csv, and then kinlink link review --answers answers.csv --period 2014"
+)
 _EXPLAIN = "Example: kinlink link explain 2014-000017 2014-000042"
 
 
@@ -28,9 +33,27 @@ def register(group: typer.Typer) -> None:
 
 def review(
     out: Annotated[Path | None, typer.Option(help="The file to write; without it stdout.", show_default=False)] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(help="Deliver this CSV instead: encoding_id;cpr, cpr empty for nobody.", show_default=False),
+    ] = None,
+    period: Annotated[str, typer.Option(help="Of the answers: YYYY, YYYY-MM or YYYY-MM-DD.", show_default=False)] = "",
     config: Config = None,
 ) -> None:
-    """List your records that may be somebody in the register, as CSV: look them up, and answer who they are."""
+    """List your records that may be somebody in the register, as CSV: look them up, and answer who they are.
+
+    A file of answers holds all of its period so far, and takes the place of the one before. CPR numbers stay here. The
+    next run goes by the answers.
+    """
+    if bool(answers) != bool(period):
+        raise typer.BadParameter("give --answers and --period, or neither", param_hint="--answers")
+    if answers:
+        if out:
+            raise typer.BadParameter(
+                "--out is for the list, which is not read when answers are given", param_hint="--out"
+            )
+        _deliver(answers, period, ClientConfig.load(config))
+        return
     with ClientConfig.load(config).linker_channel() as channel:
         records = list(ReviewClient(channel).in_review())
     rows = ((each.encoding_id, " ".join(each.missing_fields), each.advice) for each in records)
@@ -46,6 +69,14 @@ def explain(
     with ClientConfig.load(config).linker_channel() as channel:
         for record in ReviewClient(channel).explain(encoding_ids):
             typer.echo(_sentence(record))
+
+
+def _deliver(answers: Path, period: str, settings: ClientConfig) -> None:
+    name = settings.source()
+    with settings.pseudonymizer_channel() as pseudonymizer, settings.linker_channel() as linker, stages() as open_stage:
+        sent = deliver_answers(answers, period, Doors(name, settings.suite, pseudonymizer, linker), open_stage)
+    delivery, again = sent.receipt.delivery, "already " if sent.receipt.already else ""
+    typer.echo(f"{delivery.rows:,} answers for {delivery.period}, {again}accepted; the next run goes by them")
 
 
 def _sentence(record: RecordExplanation) -> str:
