@@ -13,6 +13,8 @@ import pytest
 from examples.stack import PURPOSE, Stack
 from kinlink.channel import open_channel
 from kinlink.conversion_client import ConversionClient
+from kinlink.delivery.datasets import BY_NUMBER
+from kinlink.encoding.schema import find
 from kinlink.errors import KinlinkError, from_rpc_error
 from kinlink.linker.v1 import intake_service_pb2 as intake
 from kinlink.pseudonymizer_client import PseudonymizerClient
@@ -74,6 +76,7 @@ def delivery(source: str, dataset: int, *chunks: bytes, **fields: Any) -> Iterat
         "suite": types_pb2.SUITE_KINLINK_SYNTHETIC_V1 if dataset != intake.DATASET_CATALOGUE else 0,
         "keys": [KeyRef(domain=f"source/{source}", kind=types_pb2.KIND_CPR, version=1)] if chunks else [],
         "rows": len(chunks), "chunks": len(chunks),
+        "schema_id": find("dk-person-1").id if BY_NUMBER[dataset].encoded else "",
     }  # fmt: skip
     header = intake.DeliveryHeader(**{**values, **fields})  # type: ignore[arg-type]
     yield intake.DeliverRequest(header=header)
