@@ -194,11 +194,11 @@ MEANINGS: dict[str, Meaning] = {
     **dict.fromkeys(
         (
             "DELIVERY_BUSY",
-            "ENCODINGS_HELD",
             "DELIVERY_ID_REUSED",
             "DELIVERY_NOT_ACCEPTED",
             "DELIVERY_OPEN",
             "DELIVERY_WITHDRAWN",
+            "ENCODINGS_HELD",
             "FAMILY_TABLE_EXISTS",
             "RELEASE_OVERTAKEN",
             "REQUEST_ID_REUSED",
