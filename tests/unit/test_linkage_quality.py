@@ -73,7 +73,7 @@ def test_each_source_and_month_has_its_counts_and_expectations() -> None:
 def test_few_records_are_not_shown_nor_told_by_the_others(
     months: dict[int | None, int], kept: list[str] | None
 ) -> None:
-    """A month that is not shown cannot be found by subtraction, unless it is together with others as many as is shown."""
+    """What is not shown cannot be found by subtraction, unless it is together as many as could be shown."""
     rows = shown(*(("a", month, count, "linked", 0.99) for month, count in months.items()))
     if kept is None:
         assert rows == []

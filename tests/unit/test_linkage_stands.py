@@ -10,10 +10,13 @@ import polars as pl
 import pytest
 
 from kinlink.delivery.datasets import Kind
+from linker.linkage import comparable
 from linker.store import deliveries
 from linker.store.runs import Stage
 from linker.store.tables import LINKS
+from linker.store.tables import facts as stored
 from tests.unit.linkage_fixtures import TODAY, Place, town
+from tests.unit.linker_fixtures import SCHEMA
 
 REGISTER = {"source": "folkeregister"}
 
@@ -162,6 +165,20 @@ def test_nobody_excluded_is_compared_and_links_to_them_vanish(place: Place, keys
 
 
 _ALIAS = {"former_id": pl.UInt32, "current_id": pl.UInt32}
+
+
+def test_encodings_of_somebody_excluded_are_not_among_those_compared(place: Place) -> None:
+    """Under the current or a former number."""
+    register = place.deliver("person_encodings", town().persons, **REGISTER)
+    first, second, *rest = town().persons["person_id"].to_list()
+    resolved = pl.DataFrame({"former_id": [first], "resolved_id": [5_000]}, schema_overrides=_RESOLVED)
+    gone = pl.DataFrame({"person_id": [second, 5_000]}, schema_overrides=_ANSWER)
+    with place.store.pin() as pinned:
+        found = comparable.persons(pinned.scan(stored("person_encodings")), register, resolved, gone, SCHEMA)
+    assert found.select(comparable.person_of("record"))["record"].sort().to_list() == sorted(rest)
+
+
+_RESOLVED = {"former_id": pl.UInt32, "resolved_id": pl.UInt32}
 
 
 def test_an_expired_link_to_somebody_excluded_vanishes_too(place: Place, keys: dict[str, tuple[str, str]]) -> None:
