@@ -24,9 +24,9 @@ from kinlink.linkage_client import Interval, LinkageClient, Run
 Say = Callable[[str], None]
 _KR = 100
 _SHOWN, _WIDTH = 3, 99
-_MEANING = """By CPR, encoded: amounts linked, of rows with and without a number. Precision and recall are of amounts,
-as the model expects them, with the 95 % interval. It expects recall of payers who agree with somebody
-in enough to be compared; true recall is of all in the register.
+_MEANING = """By CPR, encoded: amounts linked, of rows with and without a number. Precision and recall: of
+amounts, as the model expects them, with the 95 % interval. It expects recall of payers who agree
+with somebody in enough to be compared; true recall is of all in the register.
 """
 
 
@@ -56,7 +56,7 @@ def payers_act(
         run = LinkageClient(channel).get("")
     say("\nLinked again. What the run expects of its links (kinlink link status), and what is true:\n")
     found = judged(stack, after, municipality)
-    say(_quality(run, found))
+    say(quality(run, found))
     say(_all_records(found[""]))
     for note in run.linkage_notes:
         say(f"note: {note}")
@@ -82,12 +82,12 @@ def as_text(rows: Sequence[Department]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _quality(run: Run, found: Mapping[str, Judgement]) -> str:
-    """Return a table: coverage by method, and the links by encodings as the model expects them and as they are."""
+def quality(run: Run, found: Mapping[str, Judgement]) -> str:
+    """Return a table by source: coverage by method, and links by encodings as the run expects them and in truth."""
     covered = {(row.source, row.method): row.share_amount for row in run.coverage}
     head = (
-        f"{'':<8}{'by CPR':>8}{'encoded':>9}{'records':>9}{'linked':>8}{'review':>8}"
-        f"{'precision':>23}{'true':>8}{'recall':>22}{'true':>8}"
+        f"{'':<8}{'by CPR':>7}{'encoded':>9}{'records':>8}{'linked':>7}{'review':>7}"
+        f"{'precision':>19}{'true':>7}{'recall':>19}{'true':>7}"
     )
     lines = [head]
     for each in run.quality:
@@ -96,9 +96,9 @@ def _quality(run: Run, found: Mapping[str, Judgement]) -> str:
         exact, encoded = (_percent(covered.get((each.source, method))) for method in ("exact", "encoded"))
         true = found[each.source]
         lines.append(
-            f"{each.source:<8}{exact:>8}{encoded:>9}{each.records:>9,}{each.linked:>8,}{each.in_review:>8,}"
-            f"{_interval(each.precision):>23}{_percent(true.precision):>8}"
-            f"{_interval(each.recall):>22}{_percent(true.recall):>8}"
+            f"{each.source:<8}{exact:>7}{encoded:>9}{each.records:>8,}{each.linked:>7,}{each.in_review:>7,}"
+            f"{_interval(each.precision):>19}{_percent(true.precision):>7}"
+            f"{_interval(each.recall):>19}{_percent(true.recall):>7}"
         )
     return "\n".join([*lines, _MEANING])
 
@@ -107,8 +107,8 @@ def _all_records(found: Judgement) -> str:
     return (
         f"In truth: {found.linked:,} of {found.records:,} records are linked, {_percent(found.precision)} of their"
         f" kroner to the right person.\nOf the kroner of payers in the register {_percent(found.recall)} are linked"
-        f" rightly; {_percent(found.reachable)} where at least two of\nname, birth date and address are told."
-        f" {found.outsiders:,} records are of others; {found.outsiders_linked} of these are linked to somebody.\n"
+        f" rightly; {_percent(found.reachable)} where at least\ntwo of name, birth date and address are told."
+        f" {found.outsiders:,} records are of others; {found.outsiders_linked} of them are linked.\n"
     )
 
 
@@ -122,7 +122,7 @@ def _in_review(stack: Stack, run: Run) -> str:
 
 
 def _interval(found: Interval | None) -> str:
-    return f"{_percent(found.estimate)} [{_percent(found.low)}-{_percent(found.high)}]" if found else "-"
+    return f"{found.estimate:.1%} [{100 * found.low:.1f}-{100 * found.high:.1f}]" if found else "-"
 
 
 def _percent(share: float | None) -> str:

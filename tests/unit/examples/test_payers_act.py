@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
 from xml.etree import ElementTree
 
 import polars as pl
 import pytest
 
-from examples.payers_act import as_text
+from examples.payers_act import as_text, quality
 from examples.payers_plot import Department, drawn
 from examples.payers_truth import Judgement, judge, nearer
+from kinlink.linkage_client import Coverage, Interval, LinkageQuality, Run
 from linker.frames import LINKS
 
 ROWS = (Department("SOF", 100_000_00, 98_000_00, 99_990_00), Department("KFF", 1_000_00, 900_00, 1_010_00))
@@ -100,3 +102,21 @@ def test_the_plot_places_each_dot_and_says_the_same_in_words() -> None:
     assert "SOF: før 98,00 %, efter 99,99 % af 0,10 mio. kr." in words
     texts = [text.text for text in root.iter(f"{svg}text")]
     assert {"Socialforvaltningen", "90,00 %", "101,00 %", "sandt"} <= set(texts)
+
+
+def test_a_source_s_links_stand_beside_what_the_run_expects_of_them() -> None:
+    run = Run(
+        *("id", "request", "succeeded", "release", 1, 1, "", "", date(2015, 1, 1), 2014, 12, 9),
+        coverage=[Coverage("ky", "exact", 0.9, 0.988), Coverage("ky", "encoded", 0.8, 0.82)],
+        tables=(),
+        quality=[
+            LinkageQuality("ky", "", 45_678, 34_567, 1_234, Interval(0.998, 0.991, 1.0), Interval(0.979, 0.9, 1.0)),
+            LinkageQuality("ky", "2014-01", 30, 20, 1, None, None),
+        ],
+    )
+    true = Judgement(45_678, 34_567, 1_000, 3, precision=1.0, recall=0.93, reachable=0.95)
+    _, line, *_ = lines = quality(run, {"ky": true, "": true}).splitlines()
+    expected = "ky 98.8% 82.0% 45,678 34,567 1,234 99.8% [99.1-100.0] 100.0% 97.9% [90.0-100.0] 93.0%"
+    assert line.split() == expected.split()
+    assert not any("2014-01" in each for each in lines)
+    assert max(map(len, lines)) < 100, "wider than the demo prints"
