@@ -85,12 +85,8 @@ def _rule(section: Section, *, is_date: bool) -> ColumnRule:
     )
     section.finish()
     if rule.date:
-        _check_form(section.place, rule.date)
+        try:
+            written_date(pl.lit(""), rule.date)
+        except MappingError as error:
+            raise MappingError(f"{section.place}: {error}.") from None
     return rule
-
-
-def _check_form(place: str, form: str) -> None:
-    try:
-        written_date(pl.lit(""), form)
-    except MappingError as error:
-        raise MappingError(f"{place}: {error}") from None

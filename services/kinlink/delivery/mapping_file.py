@@ -18,7 +18,7 @@ from kinlink.delivery.errors import MappingError
 from kinlink.delivery.mapping import CodeList, ColumnRule, FileForm, Mapping, Records, columns_of
 from kinlink.delivery.mapping_fields import read_described, text_in
 from kinlink.delivery.section import Section, place
-from kinlink.delivery.values import NumberForm
+from kinlink.delivery.values import NumberForm, parse_date
 
 _ALIASES = {"latin-1": "iso-8859-1", "cp1252": "windows-1252", "utf8": "utf-8"}
 _ADDRESS_PARTS = 5
@@ -188,12 +188,19 @@ def _check(mapping: Mapping) -> None:
                     raise MappingError(f"{file}: {mapping.dataset.name} needs the column {column.name}; map it.")
                 continue
             _check_rule(mapping, column, rules[column.name])
+    for name, rule in (mapping.described.columns if mapping.described else {}).items():
+        _check_code(mapping, name, rule)
+
+
+def _check_code(mapping: Mapping, name: str, rule: ColumnRule) -> None:
+    if rule.code and rule.code[0] not in mapping.codes:
+        where = f"{mapping.path.name}: {name}"
+        raise MappingError(f"{where} names the code list {rule.code[0]}, which is not among [codes].")
 
 
 def _check_rule(mapping: Mapping, column: Column, rule: ColumnRule) -> None:
     where = f"{mapping.path.name}: {column.name}"
-    if rule.code and rule.code[0] not in mapping.codes:
-        raise MappingError(f"{where} names the code list {rule.code[0]}, which is not among [codes].")
+    _check_code(mapping, column.name, rule)
     if column.kind or column.kind_column:
         if not rule.text:
             raise MappingError(f"{where} is an identifier and must come from a column of the extract.")
@@ -202,3 +209,8 @@ def _check_rule(mapping: Mapping, column: Column, rule: ColumnRule) -> None:
             raise MappingError(f"{where} takes {expected} column(s) in from, in the order of its description.")
     if rule.period and column.dtype != pl.Date():
         raise MappingError(f"{where} is no date, so it has no period.")
+    if column.dtype == pl.Date() and not rule.period:
+        try:
+            parse_date(pl.lit(""), rule.date, rule.pivot)
+        except MappingError as error:
+            raise MappingError(f"{where}: {error}.") from None

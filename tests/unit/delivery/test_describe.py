@@ -223,6 +223,7 @@ def test_birth_dates_are_read_by_their_form(tmp_path: Path, form: str, text: str
     [
         ('schema = "dk-person-1"', 'schema = "dk-person-9"', "unknown; there are dk-person-1, febrl-1"),
         ('schema = "dk-person-1"', "", "unknown; there are dk-person-1"),
+        ('{ from = "Navn" }', '{ code = "list", column = "name" }', "full_name names the code list list, which is not"),
         ("full_name", "fullname", "dk-person-1 has no column fullname. It has given_name"),
         ('full_name = { from = "Navn" }', 'full_name = { from = "Navn", date = "yyyy" }', "date is not known"),
         ('["Født", "born"]', '"Født", date = "dd-mm"', "birth_date: the date form 'dd-mm' of a birth date has yyyy"),
