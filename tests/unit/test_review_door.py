@@ -179,3 +179,32 @@ def test_explain_says_a_line_a_record(
     assert linked == "linked: linked, no usable floor_door."
     assert alone.startswith("alone: not linked, no usable birth_date. Fill in")
     assert unseen.startswith("x: not seen. Deliver")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "reason"),
+    [
+        (["--answers", "answers.csv"], 2, "give --answers and --period"),
+        (["--period", "2014"], 2, "give --answers and --period"),
+        (["--answers", "answers.csv", "--period", "2014", "--out", "review.csv"], 2, "--out is for the list"),
+        (["--answers", "answers.csv", "--period", "14"], 3, "period"),
+        (["--answers", "answers.csv", "--period", "2014"], 3, "BAD_ANSWERS"),
+    ],
+)
+def test_answers_that_cannot_be_delivered_are_refused_before_anything_is_sent(
+    served: running.Served,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    code: int,
+    reason: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("answers.csv").write_text("encoding_id;cpr\nr0001;12\n", encoding="utf-8")
+    before = len(served.audit.entries())
+    ended, out, err = said(served, tmp_path, capsys, "review", *words)
+    assert (ended, out) == (code, "")
+    assert reason in " ".join(err.replace("│", " ").split())
+    assert len(served.audit.entries()) == before
+    assert not Path("review.csv").exists()
