@@ -84,12 +84,16 @@ class Encodings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Known:
-    """What stands beside the encodings: number changes, persons to be left out, answers, postings' weights."""
+    """What stands beside the encodings: number changes, persons to be left out, answers, postings' weights.
+
+    `reused`: ids (KEY) that name no record.
+    """
 
     resolved: pl.DataFrame
     gone: pl.DataFrame
     answers: pl.DataFrame
     posted: pl.DataFrame
+    reused: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,11 +131,14 @@ class LinkageStage:
                 report(Stage.LINKAGE, _STEPS, _STEPS)
                 return [dict(row) for row in before.quality], [*before.notes, notes.unchanged(before.snapshot)]
             answers = comparable.answers(pinned.scan(stored(_ANSWERS)), _order(chosen.answers), resolved, gone)
-            known = _Known(resolved, gone, answers, comparable.posted(pinned.scan(stored("postings"))))
+            posted = comparable.posted(pinned.scan(stored("postings")))
+            reused = posted.filter("reused").select(KEY)
+            notes.reused(reused.group_by("source").len().sort("source").rows())
+            known = _Known(resolved, gone, answers.join(reused, on=KEY, how="anti"), posted, reused)
             report(Stage.LINKAGE, 1, _STEPS)
             found = self._compared(pinned, chosen, known, kept, notes)
         report(Stage.LINKAGE, 2, _STEPS)
-        if before is None and found.links.is_empty() and answers.is_empty():
+        if before is None and not chosen.payers and answers.is_empty():
             return [], notes.sentences
         model = StoredLinkage(
             0, digest, chosen.schema_id, chosen.key_version, found.model, found.quality, notes.sentences
@@ -180,6 +187,7 @@ class LinkageStage:
     ) -> _Found:
         persons = comparable.persons(pinned.scan(stored(_PERSONS)), register.key, known.resolved, known.gone, schema)
         rows = comparable.records(pinned.scan(stored(_PAYERS)), _order(payers), schema)
+        rows = rows.join(known.reused, on=KEY, how="anti", maintain_order="left")
         columns = [RECORD, *(field.name for field in schema.fields), TOKENS]
         encoded, rows = rows.select(columns), rows.select(RECORD, *KEY, "delivery_id", "missing")
         rows = rows.join(known.posted, on=KEY, how="left").with_columns(pl.col("weight").fill_null(0))
@@ -227,7 +235,7 @@ def _standing_links(change: Change, links: pl.DataFrame, known: _Known, standing
     """
     earlier = change.scan(LINKS).filter(pl.col("register_id").is_not_null()).collect()
     usable = earlier.join(standing, on="delivery_id").filter(pl.col("expired") | (pl.col("status") == LINKED))
-    usable = usable.join(links, on=KEY, how="anti").select(frames.LINKS.names())
+    usable = usable.join(links, on=KEY, how="anti").join(known.reused, on=KEY, how="anti").select(frames.LINKS.names())
     alive = standing.select("delivery_id")
     compared = (
         pl.concat([links, usable])

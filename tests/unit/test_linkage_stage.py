@@ -167,6 +167,35 @@ def test_the_newest_of_registers_and_of_a_records_encodings_counts(place: Place)
     assert right(place) > 0.98
 
 
+def test_an_id_that_stands_in_postings_of_several_deliveries_names_no_record(place: Place) -> None:
+    """Rows numbered anew each month: nobody pays for another month's payer, whoever answered; splits are no reuse."""
+    deliver_all(place)
+    place.link()
+    first, second, third = sorted(place.linked)[:3]
+    told = pl.DataFrame({"encoding_id": [second], "person_id": [4_000]}, schema_overrides={"person_id": pl.UInt32})
+    place.deliver("review_answers", told)
+    place.post([first, second], month=given.D(2014, 4, 1))
+    place.post(["x", "x"])
+    _, notes = place.link()
+    assert not {first, second} & set(place.statuses)
+    assert third in place.linked
+    assert any(note.startswith("Not linked: 2 records of prisme, whose ids stand in") for note in notes)
+
+
+def test_a_refusal_is_not_tried_again_while_nothing_has_changed(place: Place) -> None:
+    """And its note is said again."""
+    made = town()
+    place.deliver("person_encodings", made.persons, source="folkeregister")
+    nothing = made.records.with_columns(tokens=pl.lit([], pl.List(pl.Binary)))
+    place.deliver("payer_encodings", nothing.with_columns(pl.col("fields").list.eval(pl.element().filter(False))))
+    _, notes = place.link()
+    snapshot = place.store.current().number
+    _, again = place.link()
+    assert place.store.current().number == snapshot
+    assert again[:-1] == notes
+    assert notes[0].startswith("Nothing was linked by encodings: ")
+
+
 def test_three_postings_are_linked_by_what_is_expected_and_that_is_said(place: Place) -> None:
     """No model is fitted to them, none is kept, and no quality is shown of so few."""
     made = town()

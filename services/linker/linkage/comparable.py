@@ -4,7 +4,9 @@
 2. Of several deliveries with a record, or with an answer about it, the newest counts; of the register the newest alone.
 3. A person is the one that number changes lead to, once: under the current number, else under the former one that the
    linker learned of last. So no person is its own runner-up.
-4. Who objected, or was erased or restricted, is not there to be compared with.
+4. An id that stands in postings of several deliveries names no record: a source that numbers its rows anew each month
+   would have this month's payer pay for all.
+5. Who objected, or was erased or restricted, is not there to be compared with.
 
 Pure: frames in, frames out. It does not know which deliveries are accepted.
 """
@@ -116,12 +118,19 @@ def without(gone: pl.DataFrame) -> pl.Expr:
 
 
 def posted(postings: pl.LazyFrame) -> pl.DataFrame:
-    """Return of each record with a posting: KEY, `weight` (sum of absolute amounts, øre), `month` (its first event)."""
+    """Return of each record with a posting: KEY, `weight` (sum of absolute amounts, øre), `month` (its first event).
+
+    `reused`: whether its id stands in several deliveries.
+    """
     return (
         check(postings, FACTS["postings"], "postings")
         .filter(pl.col("encoding_id").is_not_null())
         .group_by(KEY)
-        .agg(pl.col("amount_ore").abs().sum().alias("weight"), pl.col("event_month").min().alias("month"))
+        .agg(
+            pl.col("amount_ore").abs().sum().alias("weight"),
+            pl.col("event_month").min().alias("month"),
+            (pl.col("delivery_id").n_unique() > 1).alias("reused"),
+        )
         .collect(engine="streaming")
     )
 

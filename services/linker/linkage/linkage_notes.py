@@ -38,6 +38,15 @@ class Notes:
                 f"payer_encodings of {named}. Encode and deliver them anew; earlier links of theirs stand."
             )
 
+    def reused(self, sources: Sequence[tuple[str, int]]) -> None:
+        """Name sources, with how many, whose record ids stand in postings of several deliveries."""
+        for source, count in sources:
+            self._say(
+                f"Not linked: {count} records of {source}, whose ids stand in postings of several deliveries. A record "
+                "id must name one record for ever: deliver postings and encodings anew, each record with an id of its "
+                "own."
+            )
+
     def nothing_linked(self, error: Exception) -> None:
         """Say why no model or no comparison was made."""
         self._say(f"Nothing was linked by encodings: {error}. Earlier links stand.")
