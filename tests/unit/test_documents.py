@@ -114,7 +114,6 @@ def test_mapping_examples_are_ones_that_the_client_reads(tmp_path: Path) -> None
             path.write_text(example, encoding="utf-8")
             mapping = load(path)
             read[mapping.dataset.name] = mapping.wanted()
-    assert read == {
-        "spells": ("Cpr", "Fra", "Indsats", "Takst", "Til"),
-        "payer_encodings": ("Erstatningsnr", "Fødselsdato", "Husnr", "Løbenr", "Navn", "Postnr", "Vej"),
-    }
+    assert read["spells"] == ("Cpr", "Fra", "Indsats", "Takst", "Til")
+    payers = "Erstatningsnr Fødselsdato Husnr Løbenr Navn Postnr Registrant Vej"
+    assert read["payer_encodings"] == tuple(payers.split())
