@@ -9,18 +9,18 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from examples.deliveries import DELIVERIES
+from examples.deliveries import DELIVERIES, ENCODINGS, MAPPINGS, WITH_PAYERS, Delivery
 from examples.municipality import reread
 from examples.municipality.build import generate
 from examples.municipality.payer_extracts import LAYOUTS, PAYER_COLUMNS
-from examples.municipality.payer_records import payers, truth
+from examples.municipality.payer_records import payers, registered, truth
 from examples.municipality.truth import digest
+from kinlink.delivery.examine import validated
+from kinlink.delivery.mapping_file import load
+from kinlink.delivery.period import Period
 
-ORDINARY = {
-    delivery.source: delivery.files[0]
-    for delivery in DELIVERIES
-    if delivery.mapping in {"prisme", "sundhed", "kultur", "ky_postings"}
-}
+MAPPED = {"prisme", "sundhed", "kultur", "ky_postings"}
+ORDINARY = {delivery.source: delivery for delivery in DELIVERIES if delivery.mapping in MAPPED}
 PAYER = list(PAYER_COLUMNS.values())
 
 
@@ -39,7 +39,7 @@ def _lines(folder: Path, source: str, file: str) -> pl.DataFrame:
 
 @pytest.mark.parametrize("source", LAYOUTS)
 def test_delivered_instead_of_the_ordinary_extract_it_loses_and_doubles_nothing(source: str, tiny: Path) -> None:
-    ordinary, written = _lines(tiny, source, ORDINARY[source]), _lines(tiny, source, LAYOUTS[source].file)
+    ordinary, written = _lines(tiny, source, ORDINARY[source].files[0]), _lines(tiny, source, LAYOUTS[source].file)
     assert written.columns == [*ordinary.columns, *PAYER]
     known = pl.read_parquet(tiny / "truth/payers.parquet").filter(source=source)
     _, aliases = reread.register(tiny / "extracts")
@@ -88,3 +88,41 @@ def test_all_else_stays_as_it_is_without_payers(tiny: Path, tmp_path: Path) -> N
         if path.is_file():
             assert path.read_bytes() == (tiny / path.relative_to(tmp_path)).read_bytes(), path.name
     assert without != digest(tiny)
+
+
+def _delivered(delivery: Delivery, folder: Path) -> tuple[pl.DataFrame, int]:
+    """Return the rows that a delivery's mapping makes of its extract, and how many are rejected."""
+    mapping = load(MAPPINGS / f"{delivery.mapping}.toml")
+    paths = [folder / "extracts" / delivery.source / file for file in delivery.files]
+    found = [
+        batch
+        for batch, _, _ in validated(paths, mapping, Period.parse(mapping.period), lambda *_: None, synthetic=True)
+    ]
+    rejects = pl.concat([batch.rejects for batch in found])
+    return pl.concat([batch.rows for batch in found]), rejects.select("file", "row").n_unique()
+
+
+@pytest.mark.parametrize("delivery", WITH_PAYERS, ids=lambda each: each.source)
+def test_postings_name_a_record_where_they_have_no_number(delivery: Delivery, tiny: Path) -> None:
+    rows, rejected = _delivered(delivery, tiny)
+    known = pl.read_parquet(tiny / "truth/payers.parquet").filter(source=delivery.source)
+    assert rejected <= 0.002 * len(rows)
+    described = rows.filter(pl.col("encoding_id").is_not_null())
+    assert described["person"].null_count() == len(described)
+    assert set(described["encoding_id"]) == set(known["record"])
+    outside = described.join(
+        known.filter(pl.col("cpr").is_null()), left_on="encoding_id", right_on="record", how="semi"
+    )
+    ordinary, _ = _delivered(ORDINARY[delivery.source], tiny)
+    assert rows["amount_ore"].sum() - outside["amount_ore"].sum() == ordinary["amount_ore"].sum()
+
+
+@pytest.mark.parametrize("delivery", ENCODINGS, ids=lambda each: each.source)
+def test_everybody_who_is_to_be_compared_is_described(delivery: Delivery, tiny: Path) -> None:
+    rows, rejected = _delivered(delivery, tiny)
+    assert rejected <= 0.02 * len(rows)
+    if delivery.source == "folkeregister":
+        assert len(rows) == len(registered(tiny))
+    else:
+        records = pl.read_parquet(tiny / "truth/payers.parquet").filter(source=delivery.source)["record"]
+        assert sorted(rows["encoding_id"]) == sorted(records)

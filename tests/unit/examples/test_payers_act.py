@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 from xml.etree import ElementTree
 
 import polars as pl
 import pytest
 
+from examples.exact import Exact
 from examples.payers_act import as_text, quality
 from examples.payers_plot import Department, drawn
-from examples.payers_truth import Judgement, judge, nearer
+from examples.payers_truth import Judgement, departments, judge, nearer
 from kinlink.linkage_client import Coverage, Interval, LinkageQuality, Run
 from linker.frames import LINKS
 
@@ -118,5 +120,26 @@ def test_a_source_s_links_stand_beside_what_the_run_expects_of_them() -> None:
     _, line, *_ = lines = quality(run, {"ky": true, "": true}).splitlines()
     expected = "ky 98.8% 82.0% 45,678 34,567 1,234 99.8% [99.1-100.0] 100.0% 97.9% [90.0-100.0] 93.0%"
     assert line.split() == expected.split()
-    assert not any("2014-01" in each for each in lines)
+    assert sum(each.startswith("ky ") for each in lines) == 1, "months as well"
     assert max(map(len, lines)) < 100, "wider than the demo prints"
+
+
+def test_departments_are_of_the_target_group_alone(tmp_path: Path) -> None:
+    (tmp_path / "truth").mkdir()
+    pl.DataFrame({"family": [0, 1], "target": [True, False]}).write_parquet(tmp_path / "truth/families.parquet")
+    amounts = [(0, "SOF", 70), (0, "SOF", 30), (0, "BIF", 200), (1, "BIF", 5_000)]
+    pl.DataFrame(amounts, schema=["family", "department", "linked_ore"], orient="row").write_parquet(
+        tmp_path / "truth/amounts.parquet"
+    )
+    before, after = [(7, "SOF", 90), (8, "BIF", 4_000)], [(7, "SOF", 99), (7, "BIF", 150)]
+    assert departments(tmp_path, _spent(before), _spent(after)) == [
+        Department("BIF", truth=200, before=0, after=150),
+        Department("SOF", truth=100, before=90, after=99),
+    ]
+
+
+def _spent(rows: list[tuple[int, str, int]]) -> Exact:
+    """Exact frames of which only spending is filled; family 7 is of the target group."""
+    spending = pl.DataFrame(rows, schema=["family_id", "department", "amount_ore"], orient="row")
+    none = pl.DataFrame()
+    return Exact(none, none, none, spending, pl.DataFrame({"family_id": [7]}), none, none)
