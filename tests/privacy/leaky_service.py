@@ -1,7 +1,7 @@
-"""A service that says a CPR number, or a key, on purpose: what the canary test must catch, or see redacted.
+"""A service that says a CPR number, a name, or a key, on purpose: what the canary test must catch, or see redacted.
 
 Run in place of `python -m kinlink.cli serve …`, which follows the arguments: the
-way to leak, and the number.
+way to leak, and the number or name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def leak(way: str, number: str, audit: AuditLog) -> None:
         sys.stderr.write(f'{{"event": "no person {number[:6]}-{number[6:]}"}}\n')
     elif way == "structlog":
         log = structlog.get_logger("leaky")
-        log.warning("no person %s", number, cpr=number, numbers=[int(number)])
+        log.warning("no person %s", number, cpr=number, numbers=[int(number) if number.isdigit() else 0])
         with trace.get_tracer("leaky").start_as_current_span(f"person {number}") as span:
             span.set_attribute("kinlink.table", number)
     elif way in ("audit", "audit without redaction"):

@@ -1,7 +1,7 @@
 """Looks for secrets wherever they could lie: text, bytes, packed files, databases, messages.
 
 1. A number is found with or without separators between its digits, in any UTF, and
-   in the forms that an encoder or a digest makes of it without a key.
+   in the forms that an encoder or a digest makes of it without a key. A word is found in any case.
 2. Bytes (group elements, key scalars) are found raw, in hex and in base64.
 3. A compressed or packed file is searched as it lies and unpacked: Parquet and Arrow
    column by column, SQLite row by row, gzip, JSON with its escapes undone.
@@ -27,6 +27,7 @@ from kinlink.pseudonyms import Kind, Suite
 
 # Up to six bytes of separator, or of a wider encoding's zeros, between two digits.
 _GAP = rb"[\x00 \t.,/_'\-\xa0\xad\xc2\xe2\x80\x90-\x95]{0,6}"
+_WRITTEN = ("utf-8", "utf-16-le", "cp1252")
 _DIGESTS = ("md5", "sha1", "sha256", "sha512", "blake2b", "sha3_256")
 
 
@@ -41,14 +42,21 @@ class Finding(NamedTuple):
 class Searcher:
     """Looks for named secrets."""
 
-    def __init__(self, numbers: Mapping[str, str] | None = None, packed: Mapping[str, bytes] | None = None) -> None:
-        """`numbers`: digits by name, without separators; `packed`: bytes by name."""
+    def __init__(
+        self,
+        numbers: Mapping[str, str] | None = None,
+        packed: Mapping[str, bytes] | None = None,
+        words: Mapping[str, str] | None = None,
+    ) -> None:
+        """`numbers`: digits by name, without separators; `packed`: bytes by name; `words`: text by name."""
         self._patterns: list[tuple[str, re.Pattern[bytes]]] = []
         self._literals: list[tuple[str, str, bytes]] = []
         for name, number in (numbers or {}).items():
             digits = [re.escape(sign.encode()) for sign in number]
             self._patterns.append((name, re.compile(_GAP.join(digits))))
             self._literals += [(name, form, literal) for form, literal in _forms_of_number(number)]
+        for name, word in (words or {}).items():
+            self._literals += [(name, form, literal) for form, literal in forms_of_word(word)]
         for name, value in (packed or {}).items():
             self._literals += [(name, form, literal) for form, literal in _forms_of_bytes(value)]
 
@@ -60,7 +68,7 @@ class Searcher:
         return found + [
             Finding(name, form, where)
             for name, form, literal in self._literals
-            if literal in (lower if form.endswith("hex") else data)
+            if literal in (lower if form.endswith(("hex", "any case")) else data)
         ]
 
     def message(self, where: str, message: Any) -> list[Finding]:
@@ -105,6 +113,18 @@ def _forms_of_number(number: str) -> Iterator[tuple[str, bytes]]:
 
 def _written(number: str) -> tuple[str, ...]:
     return number, f"{number[:6]}-{number[6:]}", f"{number[:6]} {number[6:]}"
+
+
+def forms_of_word(word: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the forms in which text is found: as it is, in several encodings, in hex and in base64."""
+    small = word.lower()
+    for encoding in _WRITTEN:
+        yield f"{encoding}, any case", small.encode(encoding, "replace")
+    yield "json, any case", json.dumps(small)[1:-1].encode()
+    for written in dict.fromkeys((word, small)):
+        yield "hex", written.encode().hex().encode()
+        for base64 in _base64(written.encode()):
+            yield "base64", base64
 
 
 def _forms_of_bytes(value: bytes) -> Iterator[tuple[str, bytes]]:
@@ -166,4 +186,5 @@ def _rows(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _joined(values: Iterable[Any]) -> bytes:
-    return b"\n".join(value if isinstance(value, bytes) else str(value).encode() for value in values)
+    parts = (_joined(value) if isinstance(value, list) else value for value in values)
+    return b"\n".join(value if isinstance(value, bytes) else str(value).encode() for value in parts)
