@@ -9,7 +9,6 @@ consumer gets.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
 from examples.deliveries import ENCODINGS, WITH_PAYERS, Delivery
@@ -60,7 +59,7 @@ def payers_act(
     say(_all_records(found[""]))
     for note in run.linkage_notes:
         say(f"note: {note}")
-    say(_in_review(stack, run))
+    say(_in_review(stack))
     rows = departments(municipality, before, after)
     say(as_text(rows))
     plot = out / "payers.svg"
@@ -112,13 +111,12 @@ def _all_records(found: Judgement) -> str:
     )
 
 
-def _in_review(stack: Stack, run: Run) -> str:
-    """Show what one source gets back: its own record numbers, what they lack, and what would help."""
-    of_most = max((each for each in run.quality if not each.month), key=lambda each: each.in_review)
-    said = stack.run(f"source/{of_most.source}", "link", "review").stdout
-    return "\n".join(
-        [f"$ kinlink link review   (as {of_most.source})", *islice(said.splitlines(), 1 + _SHOWN), "...\n"]
-    )
+def _in_review(stack: Stack) -> str:
+    """Show what a source gets back: its own record numbers, what they lack, and what would help."""
+    source = WITH_PAYERS[0].source
+    said = stack.run(f"source/{source}", "link", "review").stdout.splitlines()
+    lines = [line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…" for line in said[: 1 + _SHOWN]]
+    return "\n".join([f"$ kinlink link review   (as {source}: {len(said) - 1} records)", *lines, "…\n"])
 
 
 def _interval(found: Interval | None) -> str:
