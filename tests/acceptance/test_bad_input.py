@@ -21,6 +21,11 @@ deliveries, snapshot and staging are as before.
     pseudonymizer down during linkage, run resumable     test_linker.py, test_a_run_waits_for_the_pseudonymizer_...
     over budget, refused whole                           test_pseudonymizer.py
     kinlink.toml wrong                                   test_deliver.py, test_a_wrong_configuration_is_named
+    a field of the schema missing, a filter too short    test_bad_encodings.py; in a mapping: test_describe.py
+    another version of the schema, a key replaced        test_bad_encodings.py; test_encoded_delivery.py
+    a token that half the population has                 test_bad_encodings.py; test_linkage_stage.py
+    a field empty everywhere, a month of three postings  test_bad_encodings.py; test_linkage_stage.py
+    records of which nothing is known                    test_bad_encodings.py; test_linkage_stage.py
 """
 
 from __future__ import annotations
