@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+import linker
+from kinlink.errors import UnavailableError
+from linker.disclosure import policy as disclosure_policy
 from linker.intake.intake import Intake
 from linker.intake.retention import expire
+from linker.linkage import policy as linkage_policy
 from linker.linkage.conversion import convert_all
+from linker.pipeline import LinkagePipeline
 from linker.store import deliveries
+from linker.store.family_tables import FamilyTables
+from linker.store.releases import Releases
 from linker.store.snapshots import Snapshots
 from linker.store.state import DELIVERIES, DeliveryState, now
 from linker.store.tables import facts, quarantine
@@ -20,6 +29,7 @@ from servicekit.database import read
 from servicekit.errors import ServiceError
 from tests.unit import linker_fixtures as given
 
+ROOT = Path(next(iter(linker.__path__)))
 PERSONS = given.person_encodings({"anne": given.ANNE, "bo": given.BO})
 PAYERS = given.payer_encodings({"r1": given.ANNE})
 
@@ -118,3 +128,29 @@ def test_an_expired_delivery_is_not_withdrawn_and_its_place_is_free(store: Snaps
     again = given.delivery("payer_encodings", PAYERS, source="prisme")
     receipt = intake.deliver("prisme", given.ALL, iter(again))
     assert (receipt.delivery.state, receipt.replaced) == (DeliveryState.ACCEPTED, "")
+
+
+def test_a_run_begins_by_deleting_what_is_due(store: Snapshots, intake: Intake) -> None:
+    """Whatever becomes of the run: here the pseudonymizer is away."""
+
+    @contextmanager
+    def away() -> Iterator[given.LocalConverter]:
+        yield given.LocalConverter(down_after=0)
+
+    pipeline = LinkagePipeline(
+        store,
+        Releases(store.engine),
+        FamilyTables(store.engine),
+        log(store),
+        connect=away,
+        registry=[],
+        policy=disclosure_policy.parse((ROOT / "disclosure.toml").read_bytes()),
+        linkage=replace(linkage_policy.load(ROOT / "linkage.toml"), encodings_kept_days=10),
+        purpose=given.PURPOSE,
+        municipality=101,
+    )
+    due, young = (accepted(intake, "person_encodings", "folkeregister", period) for period in ("2014-01", "2014-02"))
+    age(store, due, 10.1)
+    with pytest.raises(UnavailableError):
+        pipeline(date(2015, 1, 1), 2014, 12, lambda *_: None)
+    assert states(store) == {due: DeliveryState.EXPIRED, young: DeliveryState.ACCEPTED}
