@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 def encodings(schema: LinkageSchema, name: str, values: list[str]) -> list[bytes]:
     field = schema.field(name)
-    bits, diffusion = (KEY.derive(SCHEMA.id, use, field.key) for use in ("bits", "diffusion"))
+    bits, diffusion = (KEY.derive(SCHEMA.name, use, field.key) for use in ("bits", "diffusion"))
     return [row.tobytes() for row in FilterMaker(field, bits, diffusion, schema.taps).encode(values)]
 
 
