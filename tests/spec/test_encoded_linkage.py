@@ -24,7 +24,7 @@ SHIPPED = load(Path(linker.__file__).parent / "linkage.toml")
         f"more than {CAPS.pairs:,}",
         "| the same bits | " + " | ".join(f"{band:.2f}" for band in BANDS) + " | |",
         f"crosswise ≥ {BANDS[1]:.2f}",
-        f"{classes.TWINS:.0%} agree (twins)",
+        f"{classes.TWINS:.1%} agree (twins)",
         f"from {'a million' if chance.SAMPLE == 1_000_000 else ''} random pairs",
         f"held by {'five' if fitting.HELD == 5 else ''} records' weight",
         f"fewer than {fitting.FEWEST_RECORDS} records, or fewer than {fitting.FEWEST_MATCHES} expected matches",

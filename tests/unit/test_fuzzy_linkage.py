@@ -50,7 +50,7 @@ def test_town_is_linked_as_it_is() -> None:
     quality = evaluate(found.records, made.truth)
     assert found.basis is Basis.FITTED
     assert found.records.schema == ASSIGNED
-    assert quality.precision >= 0.99, "of some 1,500 links; a town of 2,000 records shows no more"
+    assert quality.precision >= 0.99, "of some 1,500 links: from one key to another it is 0.991 to 0.997"
     assert quality.recall >= 0.94
     assert quality.sure_wrong <= 0.01
     assert quality.calibration_error <= 0.02

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from linker.linkage.fuzzy.plan import Evidence, Plan
 
-TWINS = 0.01  # of ordered pairs of one household and surname; about 1.6 % of Danish births are of twins
+TWINS = 0.005  # of pairs of one household and surname; of pairs of siblings, some quarter of these, nearly 2 %
 
 
 @dataclass(frozen=True, slots=True)

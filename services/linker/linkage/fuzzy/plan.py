@@ -17,7 +17,7 @@ from enum import IntEnum, StrEnum
 from kinlink.encoding.schema import Describes, LinkageSchema
 from kinlink.encoding.schema import Field as SchemaField
 
-BANDS = (0.92, 0.80, 0.74, 0.65)  # least Dice coefficient of the levels BAND_1 to BAND_4
+BANDS = (0.90, 0.80, 0.70, 0.60)  # least Dice coefficient of the levels BAND_1 to BAND_4
 
 
 class Level(IntEnum):
