@@ -166,7 +166,6 @@ def test_facts_that_break_what_everybody_knows_of_them_are_refused() -> None:
         dataclasses.replace(families, bounds=({"adults": 1, "families": -1},))
 
 
-
 def test_release_reads_back_as_it_was() -> None:
     table = g.released(g.protect(TABLE, g.families(["row", "column"], FEW)))
     assert ReleasedTable.from_content(table.content(), table.release_id) == table
