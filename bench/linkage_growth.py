@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import polars as pl
 
@@ -101,7 +102,7 @@ def _link(folder: Path, size: int) -> dict[str, Any]:
 
 
 def _plot(lines: Sequence[dict[str, Any]]) -> str:
-    """Return an SVG of seconds by records."""
+    """Return an SVG of seconds by records, which holds the figures of the run as well."""
     most, longest = lines[-1]["records"], max(line["seconds"] for line in lines)
     points = [
         (
@@ -119,7 +120,7 @@ def _plot(lines: Sequence[dict[str, Any]]) -> str:
     path = " ".join(f"{x:.0f},{y:.0f}" for x, y, _ in points)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
-        f'font-size="12" text-anchor="middle">'
+        f'font-size="12" text-anchor="middle"><desc>{escape(json.dumps(lines))}</desc>'
         f'<text x="{WIDTH // 2}" y="24">Seconds to link records to {lines[0]["persons"]:,} persons'
         f'</text><polyline points="{path}" fill="none" stroke="#246"/>{marks}</svg>\n'
     )

@@ -7,10 +7,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from bench.payers import figures, linked
+from bench.payers import figures, linked, lost, plot
 from examples.municipality.build import generate
 from examples.municipality.payer_records import payers, registered, truth
 from examples.municipality.payers import FORMER_MEMBER, REGISTERED, STRANGER, TWIN, scenario
+from linker.linkage.fuzzy.evaluation import BINS
+from linker.linkage.fuzzy.linking import Linkage
 
 LEAST_RECALL = 0.95  # of kroner, where two of name, birth date and address are told
 
@@ -40,11 +42,23 @@ def test_nobody_outside_is_registered_by_name_and_birth_date(town: Path) -> None
     assert persons.select("given_name", "family_name", "birth_date").is_duplicated().sum() < 0.001 * len(persons)
 
 
-def test_town_finds_its_payers(town: Path) -> None:
-    found, _, _ = linked(town)
-    reached = figures(found, truth(town))
+def reaches_its_aims(found: Linkage, folder: Path) -> None:
+    reached = figures(found, truth(folder))
     assert reached["precision"] >= 0.995
     assert reached["sure_wrong"] <= 0.01
     assert reached["recall"] >= LEAST_RECALL
     assert reached["calibration_error"] <= 0.02
+    assert sum(lost(found, folder).values()) == pytest.approx(1 - reached["recall"], abs=0.01)
     assert found.records.filter(pl.col("status") == "linked").height > 0.6 * len(found.records)
+
+
+def test_town_finds_its_payers(town: Path) -> None:
+    found, _, _ = linked(town)
+    reaches_its_aims(found, town)
+    assert plot(found, truth(town)).count("<circle") == BINS, "one for each tenth of stated probability"
+
+
+@pytest.mark.slow
+def test_city_finds_its_payers(tmp_path: Path) -> None:
+    generate("copenhagen", tmp_path, payers_too=True)
+    reaches_its_aims(linked(tmp_path)[0], tmp_path)
