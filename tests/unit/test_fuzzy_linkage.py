@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -13,11 +14,12 @@ from kinlink.encoding.keys import EncodingKey
 from kinlink.encoding.schema import find
 from linker.linkage.fuzzy.assignment import ASSIGNED, LINKED, REVIEW, UNLINKED, Thresholds, assign
 from linker.linkage.fuzzy.blocking import Caps, blocks, candidate_pairs
+from linker.linkage.fuzzy.comparison import levels
 from linker.linkage.fuzzy.encodings import encoded
 from linker.linkage.fuzzy.estimates import estimate
 from linker.linkage.fuzzy.evaluation import evaluate
 from linker.linkage.fuzzy.linking import Basis, Linkage, link
-from linker.linkage.fuzzy.plan import plan_of
+from linker.linkage.fuzzy.plan import Level, plan_of
 from linker.linkage.fuzzy.problems import FuzzyLinkageError, Problem
 from tests.payer_town import Town, town
 
@@ -170,6 +172,22 @@ def test_amounts_decide_which_records_the_expected_error_allows() -> None:
     assert even["status"].to_list() == [LINKED] * 3
     heavy = pl.DataFrame({"record": ids, "weight": [1, 1, 100]})
     assert assign(both, scored, Thresholds(expected_error=0.03), heavy)["status"].to_list() == [LINKED, LINKED, REVIEW]
+
+
+def test_one_name_crosswise_says_nothing_of_the_other() -> None:
+    """A swapped name of several words: its first is the surname, its last another given name."""
+    described = dict.fromkeys(field.name for field in SCHEMA.fields)
+    person = described | {"record": "p", "given_name": "Anne Marie", "family_name": "Skovfeldt"}
+    told = [
+        described | {"record": "1", "given_name": "Skovfeldt", "family_name": "Anne"},
+        described | {"record": "2", "given_name": "Skovfeldt", "family_name": "Anne Marie"},
+        described | {"record": "3", "given_name": "Bodil", "family_name": "Anne"},
+        described | {"record": "4", "given_name": "Bodil", "family_name": "Marie"},
+    ]
+    both = encoded(PLAN, *(encoder().encode(pl.DataFrame(rows)) for rows in (told, [person])))
+    found = levels(both, np.arange(4), np.zeros(4, np.int64))[:, [PLAN.index(name) for name in NAMES]]
+    assert found[:3].tolist() == [[Level.SWAPPED, Level.NULL], [Level.NULL, Level.SWAPPED], [Level.SWAPPED, Level.NULL]]
+    assert Level.SWAPPED not in found[3]
 
 
 def test_close_runner_up_goes_to_review() -> None:
