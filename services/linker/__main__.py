@@ -27,7 +27,7 @@ from linker.doors.review_api import ReviewApi
 from linker.doors.statistics_api import StatisticsApi
 from linker.intake.header import Limits
 from linker.intake.intake import Intake
-from linker.intake.retention import expire
+from linker.intake.retention import retained
 from linker.intake.staging import Staging
 from linker.key_service import PseudonymizerKeys, key_states
 from linker.linkage import policy as linkage_policy
@@ -146,10 +146,10 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
 
             store.open()
             intake.open()
-            expire(store, linkage.encodings_kept_days, audit)
             runs.open()
             rekeyings.open(RekeyingWork(store, audit, connect, settings.purpose, rekeyings.wait))
-            server.run(settings, register, (*SERVICES, *AUDIT_SERVICES), access, audit, stopping=stopping)
+            with retained(store, linkage.encodings_kept_days, audit):
+                server.run(settings, register, (*SERVICES, *AUDIT_SERVICES), access, audit, stopping=stopping)
 
 
 @contextmanager

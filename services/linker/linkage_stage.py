@@ -231,16 +231,18 @@ class LinkageStage:
 def _standing_links(change: Change, links: pl.DataFrame, known: _Known, standing: pl.DataFrame) -> pl.DataFrame:
     """Return LINKS: what answers say, what was compared, and what is kept of before, each record once.
 
-    `standing`: delivery_id, expired; of what is not withdrawn or replaced, and of a register that is replaced.
+    `standing`: source, delivery_id, expired; of what is not withdrawn or replaced, and of a register that is replaced.
     """
     earlier = change.scan(LINKS).filter(pl.col("register_id").is_not_null()).collect()
-    usable = earlier.join(standing, on="delivery_id").filter(pl.col("expired") | (pl.col("status") == LINKED))
+    usable = earlier.join(standing, on=["source", "delivery_id"]).filter(
+        pl.col("expired") | (pl.col("status") == LINKED)
+    )
     usable = usable.join(links, on=KEY, how="anti").join(known.reused, on=KEY, how="anti").select(frames.LINKS.names())
-    alive = standing.select("delivery_id")
+    alive = standing.select("source", "delivery_id")
     compared = (
         pl.concat([links, usable])
-        .join(alive, on="delivery_id", how="semi")
-        .join(alive.rename({"delivery_id": "register_id"}), on="register_id", how="semi")
+        .join(alive, on=["source", "delivery_id"], how="semi")
+        .join(alive, left_on="register_id", right_on="delivery_id", how="semi")  # one source delivers the register
         .with_columns(comparable.without(known.gone))
         .with_columns(_status(pl.col("status")).alias("status"))
     )
@@ -298,12 +300,14 @@ def _order(oldest_first: Iterable[Delivery]) -> pl.DataFrame:
 
 
 def _standing(connection: sa.Connection) -> pl.DataFrame:
-    """Return delivery_id and expired of deliveries of encodings that links may be of, or be compared with."""
+    """Return source, delivery_id and expired of deliveries of encodings that links may be of, or be compared with."""
     states = (DeliveryState.ACCEPTED, DeliveryState.EXPIRED, DeliveryState.REPLACED)
     rows = [
-        (delivery.header.delivery_id, state == DeliveryState.EXPIRED)
+        (*delivery.key, state == DeliveryState.EXPIRED)
         for state in states
         for delivery in deliveries.in_state(connection, state)
         if delivery.header.dataset == _PERSONS or (delivery.header.dataset == _PAYERS and state != states[-1])
     ]
-    return pl.DataFrame(rows, schema={"delivery_id": pl.String, "expired": pl.Boolean}, orient="row")
+    return pl.DataFrame(
+        rows, schema={"source": pl.String, "delivery_id": pl.String, "expired": pl.Boolean}, orient="row"
+    )

@@ -176,7 +176,9 @@ REFUSED: dict[str, tuple[Callable[[], list[Part]], str, str, str]] = {
         lambda: payers(tokens(*(bytes([n]) * 8 for n in range(N_RULES + 1)))), "ROWS_INVALID", "tokens[1]", "at most",
     ),
     "id null": (lambda: payers(ids("r1", None)), "ROWS_INVALID", "encoding_id[1]", "a value"),
-    "id empty": (lambda: payers(ids("r1", "")), "ROWS_INVALID", "encoding_id[1]", "not empty"),
+    "id empty": (lambda: payers(ids("r1", "")), "ROWS_INVALID", "encoding_id[1]", "a digit"),
+    "id that is a name": (lambda: payers(ids("r1", "ANNE")), "ROWS_INVALID", "encoding_id[1]", "a digit"),
+    "id of several words": (lambda: payers(ids("r1", "Vej 12")), "ROWS_INVALID", "encoding_id[1]", "no blank"),
     "id twice": (lambda: payers(ids("r1", "r1")), "ROWS_INVALID", "encoding_id[1]", "stands once"),
     "id twice, in two chunks": (
         lambda: given.delivery("payer_encodings", ONE, ONE.tail(1), source="prisme"),
@@ -186,7 +188,7 @@ REFUSED: dict[str, tuple[Callable[[], list[Part]], str, str, str]] = {
     "id too long": (lambda: payers(ids("r1", "x" * 501)), "ROWS_INVALID", "encoding_id[1]", "at most 500"),
     "answer twice": (
         lambda: given.delivery(
-            "review_answers", given.review_answers({"r": "a"}), given.review_answers({"r": None}), source="prisme"
+            "review_answers", given.review_answers({"r1": "a"}), given.review_answers({"r1": None}), source="prisme"
         ),
         "ROWS_INVALID", "encoding_id[1]", "stands once",
     ),

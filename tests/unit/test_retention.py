@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +16,7 @@ import linker
 from kinlink.errors import UnavailableError
 from linker.disclosure import policy as disclosure_policy
 from linker.intake.intake import Intake
-from linker.intake.retention import expire
+from linker.intake.retention import expire, retained
 from linker.linkage import policy as linkage_policy
 from linker.linkage.conversion import convert_all
 from linker.pipeline import LinkagePipeline
@@ -154,3 +156,14 @@ def test_a_run_begins_by_deleting_what_is_due(store: Snapshots, intake: Intake) 
     with pytest.raises(UnavailableError):
         pipeline(date(2015, 1, 1), 2014, 12, lambda *_: None)
     assert states(store) == {due: DeliveryState.EXPIRED, young: DeliveryState.ACCEPTED}
+
+
+def test_a_running_service_deletes_what_becomes_due(store: Snapshots, intake: Intake) -> None:
+    delivery_id = accepted(intake, "payer_encodings", "prisme")
+    with retained(store, 30, log(store), every_s=0.01):
+        assert states(store)[delivery_id] is DeliveryState.ACCEPTED
+        age(store, delivery_id, 31)
+        deadline = time.monotonic() + 60
+        while states(store)[delivery_id] is DeliveryState.ACCEPTED and time.monotonic() < deadline:
+            threading.Event().wait(0.01)
+    assert states(store)[delivery_id] is DeliveryState.EXPIRED

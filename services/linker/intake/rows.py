@@ -122,7 +122,7 @@ def _text_checks(column: Column, text_length: int) -> Iterator[tuple[str, str, p
     yield column.name, f"at most {text_length} characters", value.str.len_chars() > text_length
     yield column.name, "text that does not look like a CPR number", value.str.contains(CPR_IN_TEXT)
     if column.name == "encoding_id":
-        yield column.name, "an id that is not empty", value.str.len_bytes() == 0
+        yield column.name, "a record number: a digit in it, and no blank", ~value.str.contains(r"^\S*[0-9]\S*$")
 
 
 def _kind_checks(column: Column, kinds: Collection[str]) -> Iterator[tuple[str, str, pl.Expr]]:
