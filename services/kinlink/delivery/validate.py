@@ -127,7 +127,8 @@ class Validator:
             if name.endswith("_ore"):
                 large = ~made[name].is_between(-MAX_PERSON_AMOUNT_ORE, MAX_PERSON_AMOUNT_ORE)
                 expected = "at most 100 million kroner on a person"
-                sheet.check(made["person"].is_not_null() & large, name, "too_large", expected)
+                somebody = pl.any_horizontal(made[who].is_not_null() for who in ("person", _ID) if who in made)
+                sheet.check(somebody & large, name, "too_large", expected)
         return sheet.frame.filter(*kept).select(
             ROW, *(made[name].alias(name) for name in rows_schema(dataset, described))
         )

@@ -103,7 +103,8 @@ def _checks(dataset: Dataset, kinds: Collection[str], text_length: int) -> Itera
         yield from _text_checks(column, text_length)
         if column.name.endswith("_ore"):
             large = ~value.is_between(-MAX_PERSON_AMOUNT_ORE, MAX_PERSON_AMOUNT_ORE)
-            yield column.name, f"at most {MAX_PERSON_AMOUNT_ORE} on a person", large & pl.col("person").is_not_null()
+            somebody = pl.any_horizontal(pl.col(names & {"person", "encoding_id"}).is_not_null())
+            yield column.name, f"at most {MAX_PERSON_AMOUNT_ORE} on a person", large & somebody
     if {"encoding_id", "person_kind"} <= names:
         named = (pl.col("person_kind") == PersonKind.CPR) & pl.col("encoding_id").is_not_null()
         yield "encoding_id", "null, as the posting is on a CPR number", named

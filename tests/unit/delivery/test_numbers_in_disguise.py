@@ -10,7 +10,7 @@ import pytest
 from kinlink.delivery.datasets import CPR_IN_TEXT, DATASETS, MAX_PERSON_AMOUNT_ORE
 from linker.intake.rows import faults
 from tests.unit import linker_fixtures as given
-from tests.unit.delivery.extracts import HEADER, SOUND, examined
+from tests.unit.delivery.extracts import HEADER, PAYER_HEADER, SOUND, TWIN_POSTINGS, examined, payer
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,10 @@ def test_the_intake_refuses_an_amount_on_a_person_that_is_as_large_as_a_number()
     amounts = [MAX_PERSON_AMOUNT_ORE, MAX_PERSON_AMOUNT_ORE + 1, -MAX_PERSON_AMOUNT_ORE - 1, -(2**63), 0]
     persons = pl.concat([given.postings("a", amount_ore=amount) for amount in amounts])
     nobody = given.postings(None, amount_ore=2**62)
-    found = faults(pl.concat([persons, nobody]), DATASETS["postings"], kinds={"cpr"}, first_row=0, text_length=500)
-    assert [(fault.column, fault.row) for fault in found] == [("amount_ore", row) for row in (1, 2, 3)]
+    record = given.postings(None, amount_ore=2**62, encoding_id="r1")
+    rows = pl.concat([persons, nobody, record])
+    found = faults(rows, DATASETS["postings"], kinds={"cpr"}, first_row=0, text_length=500)
+    assert [(fault.column, fault.row) for fault in found] == [("amount_ore", row) for row in (1, 2, 3, 6)]
     assert all(str(abs(amount)) not in fault.expected for fault in found for amount in amounts[1:4])
 
 
@@ -48,3 +50,6 @@ def test_the_client_rejects_a_cpr_column_that_is_mapped_to_an_amount(tmp_path: P
     rows = SOUND + SOUND.replace("1.234,56-", "6101800010") + SOUND.replace("610180-0010", "").replace("1.", "999.999.")
     found = examined(tmp_path, HEADER + rows).rejects
     assert found.select("row", "column", "reason").rows() == [(3, "amount_ore", "too_large")]
+    payers = PAYER_HEADER + payer().replace("1,00", "6101800010") + payer("8")
+    found = examined(tmp_path, payers, TWIN_POSTINGS).rejects
+    assert found.select("row", "column", "reason").rows() == [(2, "amount_ore", "too_large")]
