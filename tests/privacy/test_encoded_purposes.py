@@ -86,7 +86,7 @@ def test_two_purposes_share_no_token_and_no_filter(keys: dict[str, EncodingKey])
     assert shared(one, other) == set()
     for name in FIELDS:
         assert alike(one, one, name) == 1
-        assert abs(alike(one, other, name)) < 0.1, name
+        assert abs(alike(one, other, name)) < 0.25, name  # a field of few bits and values is alike by chance
 
 
 def test_one_secret_for_two_purposes_or_versions_would_still_share_nothing(keys: dict[str, EncodingKey]) -> None:
