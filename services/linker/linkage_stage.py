@@ -194,8 +194,8 @@ class LinkageStage:
         found = link(
             plan_of(schema), encoded, persons, self.policy.thresholds, weights=rows.select(RECORD, "weight"), kept=kept
         )
-        _say(notes, found, kept, records=len(rows))
-        certain = rows.join(known.answers, on=KEY).select(RECORD, somebody=pl.col("person_id").is_not_null())
+        _say(notes, found, kept, len(rows), self.policy.smallest_group)
+        certain = rows.join(known.answers, on=KEY).select(RECORD, "somebody")
         status = pl.when("somebody").then(pl.lit(LINKED)).when(~pl.col("somebody")).then(pl.lit(UNLINKED))
         told = found.records.join(certain, on=RECORD, how="left").with_columns(
             pl.coalesce(status, "status").alias("status")
@@ -231,6 +231,7 @@ class LinkageStage:
 def _standing_links(change: Change, links: pl.DataFrame, known: _Known, standing: pl.DataFrame) -> pl.DataFrame:
     """Return LINKS: what answers say, what was compared, and what is kept of before, each record once.
 
+    Whom an exclusion takes out is nobody's person any more, while the status stays: it would tell a source who it is.
     `standing`: source, delivery_id, expired; of what is not withdrawn or replaced, and of a register that is replaced.
     """
     earlier = change.scan(LINKS).filter(pl.col("register_id").is_not_null()).collect()
@@ -244,30 +245,25 @@ def _standing_links(change: Change, links: pl.DataFrame, known: _Known, standing
         .join(alive, on=["source", "delivery_id"], how="semi")
         .join(alive, left_on="register_id", right_on="delivery_id", how="semi")  # one source delivers the register
         .with_columns(comparable.without(known.gone))
-        .with_columns(_status(pl.col("status")).alias("status"))
     )
     decided = known.answers.join(compared.select(*KEY, "missing"), on=KEY, how="left").select(
         *KEY,
         "delivery_id",
         pl.lit(None, pl.String).alias("register_id"),
-        _status(pl.lit(LINKED)).alias("status"),
+        pl.when("somebody").then(pl.lit(LINKED)).otherwise(pl.lit(UNLINKED)).alias("status"),
         "person_id",
         pl.col("missing").fill_null([]),
     )
     return pl.concat([decided, compared.join(decided, on=KEY, how="anti")]).sort(KEY)
 
 
-def _status(otherwise: pl.Expr) -> pl.Expr:
-    """Return `otherwise`, unlinked where it says linked and there is nobody."""
-    nobody = (otherwise == LINKED) & pl.col("person_id").is_null()
-    return pl.when(nobody).then(pl.lit(UNLINKED)).otherwise(otherwise)
-
-
-def _say(notes: Notes, found: Linkage, kept: Model | None, records: int) -> None:
+def _say(notes: Notes, found: Linkage, kept: Model | None, records: int, smallest: int) -> None:
     if found.basis is not Basis.FITTED:
         notes.few_records(kept=found.basis is Basis.KEPT)
     elif kept is not None:
         notes.moved(alarms(kept, found.model))
+    if records < smallest:
+        return  # what they lack would be told of each
     notes.empty_fields([name for name, both in zip(found.model.fields, found.model.compared, strict=True) if not both])
     notes.unblocked(found.unblocked, records)
 

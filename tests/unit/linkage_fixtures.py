@@ -138,7 +138,8 @@ class Place:
     @property
     def linked(self) -> dict[str, int]:
         """The person of each linked record."""
-        return dict(self.links.filter(status="linked").select("encoding_id", "person_id").iter_rows())
+        linked = self.links.filter(pl.col("person_id").is_not_null(), status="linked")
+        return dict(linked.select("encoding_id", "person_id").iter_rows())
 
     @property
     def statuses(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ from servicekit.database import read
 from tests import payer_town
 from tests.payer_town import Rates
 from tests.unit import linkage_fixtures as given
-from tests.unit.linkage_fixtures import SOURCE, Place, town
+from tests.unit.linkage_fixtures import POLICY, SOURCE, Place, town
 
 PERIOD = "2014"
 
@@ -243,6 +243,29 @@ def test_records_of_which_nothing_is_known_link_to_nobody(place: Place) -> None:
     _, notes = place.link()
     assert place.linked == {}
     assert notes[0].startswith("Nothing was linked by encodings: ")
+
+
+@pytest.mark.parametrize("record", ["r0000008", "r0000032"])
+def test_what_one_record_lacks_is_no_note(place: Place, record: str) -> None:
+    """Of fewer records than quality is shown of: a note about all would be about each."""
+    made = town()
+    place.post([record])
+    place.deliver("person_encodings", made.persons, source="folkeregister")
+    place.deliver("payer_encodings", made.records.filter(encoding_id=record))
+    _, notes = place.link()
+    assert place.links["missing"].list.len().sum() > 0
+    assert [note.split(":")[0] for note in notes] == ["There are too few records for a model of their own"]
+
+
+def test_many_records_that_agree_with_nobody_are_a_note_without_their_number(place: Place) -> None:
+    """Records of another town, as many as quality is shown of: one more or less is not told."""
+    other = town(given.PERSONS, POLICY.smallest_group, seed=9).records.with_columns(
+        tokens=pl.concat_list(pl.lit(b"8 bytes!"))
+    )
+    place.deliver("person_encodings", town().persons, source="folkeregister")
+    place.deliver("payer_encodings", other)
+    _, notes = place.link()
+    assert notes[-1].startswith("More than half of the records agree with nobody")
 
 
 def test_a_token_that_half_the_population_has_links_nobody(place: Place) -> None:

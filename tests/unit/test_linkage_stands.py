@@ -144,7 +144,10 @@ def test_links_stand_while_the_register_is_encoded_under_a_new_key_and_sources_a
 
 
 def test_nobody_excluded_is_compared_and_links_to_them_vanish(place: Place, keys: dict[str, tuple[str, str]]) -> None:
-    """From the day it begins, under a former number too, whether linked by encodings or by an answer."""
+    """From the day it begins, under a former number too, whether linked by encodings or by an answer.
+
+    Who was answered for stays answered for: else a source would learn of an exclusion by answering.
+    """
     first, second, third = sorted(place.linked.items())[:3]
     answer(place, {second[0]: 6_000})
     aliases = pl.DataFrame({"former_id": [first[1]], "current_id": [5_000]}, schema_overrides=_ALIAS)
@@ -156,7 +159,8 @@ def test_nobody_excluded_is_compared_and_links_to_them_vanish(place: Place, keys
     place.deliver("exclusions", pl.DataFrame(rows, schema_overrides=_ANSWER), **REGISTER)
     place.link()
     assert place.statuses[first[0]] != "linked"
-    assert place.statuses[second[0]] == "unlinked"
+    assert place.statuses[second[0]] == "linked"
+    assert second[0] not in place.linked
     assert place.linked[third[0]] == third[1]
     place.link(TODAY + datetime.timedelta(days=1))
     assert place.statuses[third[0]] != "linked"
@@ -182,13 +186,14 @@ _RESOLVED = {"former_id": pl.UInt32, "resolved_id": pl.UInt32}
 
 
 def test_an_expired_link_to_somebody_excluded_vanishes_too(place: Place, keys: dict[str, tuple[str, str]]) -> None:
-    """Nothing is compared any more, but the link names a person."""
+    """Nothing is compared any more, but the link names a person; its status, which the source is told, stays."""
     place.take_out("payer_encodings", keys["payers"], deliveries.expire)
     record, person = sorted(place.linked.items())[0]
     rows = {"person_id": [person], "scope": "erasure", "valid_from": [TODAY]}
     place.deliver("exclusions", pl.DataFrame(rows, schema_overrides=_ANSWER), **REGISTER)
     place.link()
-    assert place.statuses[record] == "unlinked"
+    assert place.statuses[record] == "linked"
+    assert record not in place.linked
     assert person not in place.linked.values()
 
 

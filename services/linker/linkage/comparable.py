@@ -96,7 +96,7 @@ def person_of(record: str) -> pl.Expr:
 
 
 def answers(given: pl.LazyFrame, order: pl.DataFrame, resolved: pl.DataFrame, gone: pl.DataFrame) -> pl.DataFrame:
-    """Return what sources answered: KEY, delivery_id, person_id (null: nobody, or somebody in `gone`), by KEY.
+    """Return what sources answered: KEY, delivery_id, `somebody`, person_id (null: nobody, or one in `gone`), by KEY.
 
     `given`: FACTS of the deliveries in `order` (ORDER).
     """
@@ -108,7 +108,7 @@ def answers(given: pl.LazyFrame, order: pl.DataFrame, resolved: pl.DataFrame, go
         .collect()
         .sort(*KEY, "rank", "person_id", descending=[False, False, True, False], nulls_last=True)
         .unique(KEY, keep="first", maintain_order=True)
-        .select(*KEY, "delivery_id", without(gone))
+        .select(*KEY, "delivery_id", without(gone), somebody=pl.col("person_id").is_not_null())
     )
 
 

@@ -84,7 +84,7 @@ class Notes:
         """Say that many records share nothing with anybody that is rare enough to look at."""
         if count > _MANY * records:
             self._say(
-                f"{count} of {records} records agree with nobody in enough to be looked at. Look whether they lack "
+                "More than half of the records agree with nobody in enough to be looked at. Look whether they lack "
                 "names, birth dates or addresses."
             )
 
