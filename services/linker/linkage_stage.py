@@ -3,8 +3,9 @@
 1. Compared are the encodings under the linkage schema and key version that the register was encoded under last.
 2. A source's answer decides about its own record, whatever the encodings say, also when they are gone.
 3. What is not compared now keeps what it had: a delivery whose retention ended, all of it; one under another schema or
-   version, and any where nothing could be compared, its links. What was withdrawn or replaced loses all, and so does
-   what was compared with a register that was withdrawn.
+   version, and any where nothing could be compared, its links. What was withdrawn loses all, and so does what was
+   compared with a register that was withdrawn. What was replaced loses all once what replaced it is compared; until
+   then, the links of records that are not there any more.
 4. Nothing that prevents linking stops the run: it says so in a note, and links nothing new.
 5. Links, the model and the notes are one snapshot. It is not made again as long as nothing that it read has changed.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -47,7 +48,7 @@ from linker.store.linkages import StoredLinkage
 from linker.store.runs import Stage
 from linker.store.snapshots import Change, PinnedSnapshot, Snapshots
 from linker.store.state import DeliveryState
-from linker.store.tables import LINKS
+from linker.store.tables import LINKS, DeliveryKey, quarantine
 from linker.store.tables import facts as stored
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
@@ -98,11 +99,15 @@ class _Known:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """What came of a comparison: LINKS of all records compared, the fitted model ("" without), quality."""
+    """What came of a comparison: LINKS of all records compared, the fitted model ("" without), quality.
+
+    `compared`: the deliveries of payers whose records were.
+    """
 
     links: pl.DataFrame
     model: str
     quality: Sequence[dict[str, Any]]
+    compared: Sequence[Delivery] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +220,12 @@ class LinkageStage:
             "missing",
         )
         model = found.model.to_json() if found.basis is Basis.FITTED else ""
-        return _Found(links.select(frames.LINKS.names()), model, shown)
+        return _Found(links.select(frames.LINKS.names()), model, shown, payers)
 
     def _write(self, found: _Found, known: _Known, linkage: StoredLinkage) -> None:
         with self.store.change("linkage") as change:
             with read(self.store.engine) as connection:
-                standing = _standing(connection)
+                standing = _standing(connection, {delivery.key for delivery in found.compared})
             links = _standing_links(change, found.links, known, standing)
             change.write(LINKS, replace=True, append=links.lazy())
             with change.commit() as connection:
@@ -232,17 +237,26 @@ def _standing_links(change: Change, links: pl.DataFrame, known: _Known, standing
     """Return LINKS: what answers say, what was compared, and what is kept of before, each record once.
 
     Whom an exclusion takes out is nobody's person any more, while the status stays: it would tell a source who it is.
-    `standing`: source, delivery_id, expired; of what is not withdrawn or replaced, and of a register that is replaced.
+    `standing`: as `_standing`.
     """
     earlier = change.scan(LINKS).filter(pl.col("register_id").is_not_null()).collect()
     usable = earlier.join(standing, on=["source", "delivery_id"]).filter(
         pl.col("expired") | (pl.col("status") == LINKED)
     )
     usable = usable.join(links, on=KEY, how="anti").join(known.reused, on=KEY, how="anti").select(frames.LINKS.names())
-    alive = standing.select("source", "delivery_id")
+    alive = standing.select("source", "delivery_id", "replaced_by")
+    held = pl.concat([links, usable]).join(alive, on=["source", "delivery_id"])
+    replacing = pl.concat(
+        change.scan(table).select(*KEY, replaced_by="delivery_id") for table in (stored(_PAYERS), quarantine(_PAYERS))
+    ).collect()
     compared = (
-        pl.concat([links, usable])
-        .join(alive, on=["source", "delivery_id"], how="semi")
+        pl.concat(
+            [
+                held.filter(pl.col("replaced_by").is_null()),
+                held.join(replacing, on=[*KEY, "replaced_by"], how="semi"),
+            ]
+        )
+        .select(frames.LINKS.names())
         .join(alive, left_on="register_id", right_on="delivery_id", how="semi")  # one source delivers the register
         .with_columns(comparable.without(known.gone))
     )
@@ -295,15 +309,30 @@ def _order(oldest_first: Iterable[Delivery]) -> pl.DataFrame:
     return pl.DataFrame(keys, schema=ORDER, orient="row")
 
 
-def _standing(connection: sa.Connection) -> pl.DataFrame:
-    """Return source, delivery_id and expired of deliveries of encodings that links may be of, or be compared with."""
-    states = (DeliveryState.ACCEPTED, DeliveryState.EXPIRED, DeliveryState.REPLACED)
-    rows = [
-        (*delivery.key, state == DeliveryState.EXPIRED)
-        for state in states
-        for delivery in deliveries.in_state(connection, state)
-        if delivery.header.dataset == _PERSONS or (delivery.header.dataset == _PAYERS and state != states[-1])
-    ]
-    return pl.DataFrame(
-        rows, schema={"source": pl.String, "delivery_id": pl.String, "expired": pl.Boolean}, orient="row"
+def _standing(connection: sa.Connection, compared: Collection[DeliveryKey]) -> pl.DataFrame:
+    """Return deliveries of encodings that links may be of, or be compared with: source, delivery_id, expired.
+
+    `replaced_by`: of payers that were replaced, the delivery now in their place, which is not among those `compared`.
+    """
+    accepted, expired, replaced = (
+        deliveries.in_state(connection, state)
+        for state in (DeliveryState.ACCEPTED, DeliveryState.EXPIRED, DeliveryState.REPLACED)
     )
+    waiting = {
+        (delivery.source, delivery.header.period): delivery.header.delivery_id
+        for delivery in accepted
+        if delivery.header.dataset == _PAYERS and delivery.key not in compared
+    }
+    rows: list[tuple[str, str, bool, str | None]] = [
+        (*delivery.key, delivery.state == DeliveryState.EXPIRED, None)
+        for delivery in (*accepted, *expired, *replaced)
+        if delivery.header.dataset == _PERSONS
+        or (delivery.header.dataset == _PAYERS and delivery.state != DeliveryState.REPLACED)
+    ]
+    rows += [
+        (*delivery.key, False, waiting[delivery.source, delivery.header.period])
+        for delivery in replaced
+        if delivery.header.dataset == _PAYERS and (delivery.source, delivery.header.period) in waiting
+    ]
+    schema = {"source": pl.String, "delivery_id": pl.String, "expired": pl.Boolean, "replaced_by": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row")

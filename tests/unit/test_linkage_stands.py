@@ -130,6 +130,28 @@ def test_links_go_with_a_replaced_delivery_and_come_with_the_next(
     assert set(place.statuses) == set(town().records["encoding_id"][50:])
 
 
+def test_links_stand_while_a_source_is_encoded_under_a_new_key_and_the_register_is_not_yet(
+    place: Place, keys: dict[str, tuple[str, str]]
+) -> None:
+    """Those of records that were encoded anew; once they can be compared, what was replaced is gone."""
+    before = place.linked
+    gone = min(before)
+    anew = town().records.filter(pl.col("encoding_id") != gone)
+    for _ in range(2):
+        with place.store.engine.connect() as connection:
+            old = deliveries.accepted_in_slot(connection, "prisme", "payer_encodings", "2014")
+        assert old is not None
+        place.take_out("payer_encodings", old.key, lambda c, key: deliveries.replace(c, key, "next"))
+        place.deliver("payer_encodings", anew, keys={Kind.ENCODING: 2})
+        _, notes = place.link()
+        assert place.linked == {record: person for record, person in before.items() if record != gone}
+        assert "earlier links of theirs stand" in notes[0]
+    place.take_out("person_encodings", keys["register"], lambda c, key: deliveries.replace(c, key, "next"))
+    place.deliver("person_encodings", town().persons[:1], keys={Kind.ENCODING: 2}, **REGISTER)
+    place.link()
+    assert set(place.linked.values()) <= {town().persons["person_id"][0]}
+
+
 def test_links_stand_while_the_register_is_encoded_under_a_new_key_and_sources_are_not_yet(
     place: Place, keys: dict[str, tuple[str, str]]
 ) -> None:

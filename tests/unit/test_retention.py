@@ -130,6 +130,7 @@ def test_an_expired_delivery_is_not_withdrawn_and_its_place_is_free(store: Snaps
     again = given.delivery("payer_encodings", PAYERS, source="prisme")
     receipt = intake.deliver("prisme", given.ALL, iter(again))
     assert (receipt.delivery.state, receipt.replaced) == (DeliveryState.ACCEPTED, "")
+    assert states(store)[first] == DeliveryState.REPLACED  # and so are the links that were made from it
 
 
 def test_a_run_begins_by_deleting_what_is_due(store: Snapshots, intake: Intake) -> None:

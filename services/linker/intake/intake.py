@@ -346,6 +346,7 @@ class Intake:
                 keys.check_open(connection, header, source, self._purpose)
                 if old is not None:
                     deliveries.replace(connection, old.key, delivery_id)
+                deliveries.replace_expired(connection, source, header)
                 deliveries.accept(connection, key, change.number)
                 self._record("delivery accepted", source, header, connection)
         self._staging.drop(key)

@@ -175,6 +175,18 @@ def replace(connection: sa.Connection, key: tuple[str, str], replaced_by: str) -
     _set(connection, key, state=DeliveryState.REPLACED, replaced_by=replaced_by)
 
 
+def replace_expired(connection: sa.Connection, source: str, header: Header) -> None:
+    """Note that this delivery took the place of those whose retention ended, and so of what was made from them."""
+    place = sa.and_(
+        DELIVERIES.c.source == source,
+        DELIVERIES.c.dataset == header.dataset,
+        DELIVERIES.c.period == header.period,
+        DELIVERIES.c.state == DeliveryState.EXPIRED,
+    )
+    values = {"state": DeliveryState.REPLACED, "replaced_by": header.delivery_id}
+    connection.execute(DELIVERIES.update().where(place).values(**values))
+
+
 def withdraw(connection: sa.Connection, key: tuple[str, str]) -> None:
     """Note that its source took it back."""
     _set(connection, key, state=DeliveryState.WITHDRAWN)
