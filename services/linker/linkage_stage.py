@@ -17,6 +17,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import product
 from typing import Any, Final
 
 import polars as pl
@@ -53,9 +54,10 @@ from linker.store.tables import facts as stored
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 
-_PERSONS, _PAYERS, _ANSWERS = "person_encodings", "payer_encodings", "review_answers"
-_READ: Final = (_PERSONS, _PAYERS, _ANSWERS, "postings", "aliases", "exclusions")
+_PERSONS, _PAYERS, _ANSWERS, _POSTINGS = "person_encodings", "payer_encodings", "review_answers", "postings"
+_READ: Final = (_PERSONS, _PAYERS, _ANSWERS, _POSTINGS, "aliases", "exclusions")
 _STEPS = 3
+_DELIVERY: Final = {"source": pl.String, "delivery_id": pl.String}
 
 
 def record(policy: LinkagePolicy, audit: AuditLog) -> None:
@@ -70,6 +72,7 @@ class Encodings:
     register: Delivery | None
     payers: Sequence[Delivery]
     others: Sequence[Delivery]
+    postings: Sequence[Delivery]
     answers: Sequence[Delivery]
 
     @property
@@ -136,7 +139,7 @@ class LinkageStage:
                 report(Stage.LINKAGE, _STEPS, _STEPS)
                 return [dict(row) for row in before.quality], [*before.notes, notes.unchanged(before.snapshot)]
             answers = comparable.answers(pinned.scan(stored(_ANSWERS)), _order(chosen.answers), resolved, gone)
-            posted = comparable.posted(pinned.scan(stored("postings")))
+            posted = comparable.posted(pinned.scan(stored(_POSTINGS)))
             reused = posted.filter("reused").select(KEY)
             notes.reused(reused.group_by("source").len().sort("source").rows())
             known = _Known(resolved, gone, answers.join(reused, on=KEY, how="anti"), posted, reused)
@@ -175,7 +178,7 @@ class LinkageStage:
         try:
             schema = find(chosen.schema_id)
             before = Model.from_json(kept) if kept else None
-            return self._linked(pinned, chosen.register, chosen.payers, schema, known, before, notes)
+            return self._linked(pinned, chosen, chosen.register, schema, known, before, notes)
         except (FuzzyLinkageError, SchemaError) as error:
             notes.nothing_linked(error)
             return nothing
@@ -183,15 +186,18 @@ class LinkageStage:
     def _linked(
         self,
         pinned: PinnedSnapshot,
+        chosen: Encodings,
         register: Delivery,
-        payers: Sequence[Delivery],
         schema: LinkageSchema,
         known: _Known,
         kept: Model | None,
         notes: Notes,
     ) -> _Found:
         persons = comparable.persons(pinned.scan(stored(_PERSONS)), register.key, known.resolved, known.gone, schema)
-        rows = comparable.records(pinned.scan(stored(_PAYERS)), _order(payers), schema)
+        payers = pinned.scan(stored(_PAYERS))
+        rows = comparable.records(
+            payers, _order(chosen.payers), known.posted, _apart(chosen.payers, chosen.postings), schema
+        )
         rows = rows.join(known.reused, on=KEY, how="anti", maintain_order="left")
         columns = [RECORD, *(field.name for field in schema.fields), TOKENS]
         encoded, rows = rows.select(columns), rows.select(RECORD, *KEY, "delivery_id", "missing")
@@ -220,32 +226,37 @@ class LinkageStage:
             "missing",
         )
         model = found.model.to_json() if found.basis is Basis.FITTED else ""
-        return _Found(links.select(frames.LINKS.names()), model, shown, payers)
+        return _Found(links.select(frames.LINKS.names()), model, shown, chosen.payers)
 
     def _write(self, found: _Found, known: _Known, linkage: StoredLinkage) -> None:
         with self.store.change("linkage") as change:
             with read(self.store.engine) as connection:
                 standing = _standing(connection, {delivery.key for delivery in found.compared})
-            links = _standing_links(change, found.links, known, standing)
+            links = _standing_links(change, found, known, standing)
             change.write(LINKS, replace=True, append=links.lazy())
             with change.commit() as connection:
                 linkages.store(connection, linkage.of(change.number))
         self.store.purge([LINKS])
 
 
-def _standing_links(change: Change, links: pl.DataFrame, known: _Known, standing: pl.DataFrame) -> pl.DataFrame:
+def _standing_links(change: Change, found: _Found, known: _Known, standing: pl.DataFrame) -> pl.DataFrame:
     """Return LINKS: what answers say, what was compared, and what is kept of before, each record once.
 
     Whom an exclusion takes out is nobody's person any more, while the status stays: it would tell a source who it is.
     `standing`: as `_standing`.
     """
+    done = pl.DataFrame([delivery.key for delivery in found.compared], schema=_DELIVERY, orient="row")
     earlier = change.scan(LINKS).filter(pl.col("register_id").is_not_null()).collect()
-    usable = earlier.join(standing, on=["source", "delivery_id"]).filter(
-        pl.col("expired") | (pl.col("status") == LINKED)
+    usable = (
+        earlier.join(done, on=list(_DELIVERY), how="anti")
+        .join(standing, on=["source", "delivery_id"])
+        .filter(pl.col("expired") | (pl.col("status") == LINKED))
     )
-    usable = usable.join(links, on=KEY, how="anti").join(known.reused, on=KEY, how="anti").select(frames.LINKS.names())
+    usable = (
+        usable.join(found.links, on=KEY, how="anti").join(known.reused, on=KEY, how="anti").select(frames.LINKS.names())
+    )
     alive = standing.select("source", "delivery_id", "replaced_by")
-    held = pl.concat([links, usable]).join(alive, on=["source", "delivery_id"])
+    held = pl.concat([found.links, usable]).join(alive, on=["source", "delivery_id"])
     replacing = pl.concat(
         change.scan(table).select(*KEY, replaced_by="delivery_id") for table in (stored(_PAYERS), quarantine(_PAYERS))
     ).collect()
@@ -289,11 +300,11 @@ def _chosen(connection: sa.Connection, snapshot: int) -> Encodings:
         for delivery in deliveries.in_state(connection, DeliveryState.ACCEPTED)
         if delivery.header.rows and delivery.converted_snapshot is not None and delivery.converted_snapshot <= snapshot
     ]
-    of = {name: sorted((d for d in converted if d.header.dataset == name), key=_age) for name in _READ[:3]}
+    of = {name: sorted((d for d in converted if d.header.dataset == name), key=_age) for name in _READ[:4]}
     register = of[_PERSONS][-1] if of[_PERSONS] else None
     alike = [d for d in of[_PAYERS] if register is not None and _encoded_as(d) == _encoded_as(register)]
     others = [d for d in of[_PAYERS] if d not in alike]
-    return Encodings(register, alike, others, of[_ANSWERS])
+    return Encodings(register, alike, others, of[_POSTINGS], of[_ANSWERS])
 
 
 def _age(delivery: Delivery) -> tuple[Any, ...]:
@@ -307,6 +318,15 @@ def _encoded_as(delivery: Delivery) -> tuple[str, int | None]:
 def _order(oldest_first: Iterable[Delivery]) -> pl.DataFrame:
     keys = [(*delivery.key, rank) for rank, delivery in enumerate(oldest_first)]
     return pl.DataFrame(keys, schema=ORDER, orient="row")
+
+
+def _apart(payers: Sequence[Delivery], postings: Sequence[Delivery]) -> pl.DataFrame:
+    found = []
+    for one, other in product(payers, postings):
+        period, posted = Period.parse(one.header.period), Period.parse(other.header.period)
+        if one.source == other.source and (period.end <= posted.start or posted.end <= period.start):
+            found.append((*one.key, other.header.delivery_id))
+    return pl.DataFrame(found, schema=comparable.APART, orient="row")
 
 
 def _standing(connection: sa.Connection, compared: Collection[DeliveryKey]) -> pl.DataFrame:

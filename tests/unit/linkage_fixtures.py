@@ -116,11 +116,14 @@ class Place:
             with change.commit() as connection:
                 say(connection, key)
 
-    def post(self, records: Sequence[str], month: D = MARCH, amount_ore: int = 10_000, **row: Any) -> None:
+    def post(
+        self, records: Sequence[str], month: D = MARCH, amount_ore: int = 10_000, period: str = "2014", **row: Any
+    ) -> None:
         """Deliver a posting a record."""
         base = {"amount_ore": amount_ore, "event_month": month, "service": "post", "person_kind": None, **row}
         rows = [{**base, "encoding_id": record} for record in records]
-        self.deliver("postings", family_rows.facts("postings", *rows).drop("source", "delivery_id").collect())
+        made = family_rows.facts("postings", *rows).drop("source", "delivery_id").collect()
+        self.deliver("postings", made, period)
 
     def link(self, day: D = TODAY) -> tuple[Sequence[dict[str, Any]], Sequence[str]]:
         """Run the stage: quality and notes."""

@@ -167,6 +167,34 @@ def test_the_newest_of_registers_and_of_a_records_encodings_counts(place: Place)
     assert right(place) > 0.98
 
 
+def test_encodings_of_another_period_are_not_those_of_a_posting(place: Place) -> None:
+    """A source numbers its rows anew each month; this month's payers are here before this month's postings."""
+    january, february = town().records[:150], town().records[150:]
+    ids = january["encoding_id"]
+    place.post(ids.to_list(), period="2014-01")
+    place.deliver("person_encodings", town().persons, source="folkeregister")
+    place.deliver("payer_encodings", january, "2014-01")
+    place.link()
+    before = place.linked
+    assert right(place) > 0.97
+    renumbered = february.with_columns(ids)
+    place.deliver("payer_encodings", renumbered, "2014-02")
+    place.link()
+    assert place.linked == before
+
+
+def test_a_record_linked_before_its_posting_came_is_not_that_of_another_period(place: Place) -> None:
+    """Its encodings are of February; then a posting of January has its id."""
+    place.deliver("person_encodings", town().persons, source="folkeregister")
+    place.deliver("payer_encodings", town().records, "2014-02")
+    place.link()
+    record = min(place.linked)
+    place.post([record], period="2014-01")
+    place.link()
+    assert len(place.linked) > 1
+    assert record not in place.statuses
+
+
 def test_an_id_that_stands_in_postings_of_several_deliveries_names_no_record(place: Place) -> None:
     """Rows numbered anew each month: nobody pays for another month's payer, whoever answered; splits are no reuse."""
     deliver_all(place)

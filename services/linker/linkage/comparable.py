@@ -2,6 +2,7 @@
 
 1. Only encodings under one linkage schema and key version are alike: those that the register was encoded under last.
 2. Of several deliveries with a record, or with an answer about it, the newest counts; of the register the newest alone.
+   Encodings of another period than a record's posting are not of that record: a source may number its rows anew.
 3. A person is the one that number changes lead to, once: under the current number, else under the former one that the
    linker learned of last. So no person is its own runner-up.
 4. An id that stands in postings of several deliveries names no record: a source that numbers its rows anew each month
@@ -26,6 +27,8 @@ from linker.linkage.fuzzy.encodings import RECORD, TOKENS
 KEY: Final = ("source", "encoding_id")
 ORDER: Final = pl.Schema({"source": pl.String(), "delivery_id": pl.String(), "rank": pl.UInt32()})
 """Deliveries that count, the newest with the highest rank; key source, delivery_id."""
+APART: Final = pl.Schema({"source": pl.String(), "delivery_id": pl.String(), "posting_id": pl.String()})
+"""Deliveries of encodings and of postings whose periods do not meet."""
 _RESOLVED = "now_id"
 _DIGITS = 10
 
@@ -36,14 +39,20 @@ def excluded(exclusions: pl.LazyFrame, resolved: pl.DataFrame, on: date) -> pl.D
     return apply(begun, resolved, ("person_id",)).select("person_id").unique().sort("person_id").collect()
 
 
-def records(payers: pl.LazyFrame, order: pl.DataFrame, schema: LinkageSchema) -> pl.DataFrame:
+def records(
+    payers: pl.LazyFrame, order: pl.DataFrame, posted: pl.DataFrame, apart: pl.DataFrame, schema: LinkageSchema
+) -> pl.DataFrame:
     """Return the records of the deliveries in `order` (ORDER), ordered by source and encoding_id.
 
-    `payers`: FACTS. Columns: `record` (String, ascending), KEY, delivery_id, the schema's fields, tokens, `missing`
-    (names of fields that are null). Which file or row a record came in changes nothing.
+    `payers`: FACTS. `posted`: as `posted`. `apart`: APART. Columns: `record` (String, ascending), KEY, delivery_id, the
+    schema's fields, tokens, `missing` (names of fields that are null). Which file or row a record came in changes
+    nothing.
     """
-    counted = check(payers, FACTS["payer_encodings"], "payer encodings").join(
-        order.lazy(), on=["source", "delivery_id"], how="inner"
+    counted = (
+        check(payers, FACTS["payer_encodings"], "payer encodings")
+        .join(order.lazy(), on=["source", "delivery_id"], how="inner")
+        .join(posted.lazy().select(*KEY, "posting_id"), on=KEY, how="left")
+        .join(apart.lazy(), on=list(APART), how="anti")
     )
     newest = counted.group_by(KEY).agg(pl.col("rank").max())
     fields = _fields(schema)
@@ -120,7 +129,7 @@ def without(gone: pl.DataFrame) -> pl.Expr:
 def posted(postings: pl.LazyFrame) -> pl.DataFrame:
     """Return of each record with a posting: KEY, `weight` (sum of absolute amounts, øre), `month` (its first event).
 
-    `reused`: whether its id stands in several deliveries.
+    `posting_id`: the delivery that it stands in. `reused`: whether its id stands in several.
     """
     return (
         check(postings, FACTS["postings"], "postings")
@@ -129,6 +138,7 @@ def posted(postings: pl.LazyFrame) -> pl.DataFrame:
         .agg(
             pl.col("amount_ore").abs().sum().alias("weight"),
             pl.col("event_month").min().alias("month"),
+            pl.col("delivery_id").min().alias("posting_id"),
             (pl.col("delivery_id").n_unique() > 1).alias("reused"),
         )
         .collect(engine="streaming")
