@@ -50,7 +50,7 @@ service = { value = "family_treatment" }
 cost_component = { value = "service" }
 """
 # Two persons each, of one name and one birth date: told no address, nobody can say which of the two it is.
-ALIKE = {"asked": ("Rosalil", "Månestråle"), "nobody": ("Torbjørn", "Havgus"), "open": ("Ingeborg", "Lyngtop")}
+ALIKE = {"asked-1": ("Rosalil", "Månestråle"), "nobody-1": ("Torbjørn", "Havgus"), "open-1": ("Ingeborg", "Lyngtop")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def described(record: str, **said: str) -> dict[str, str]:
 def extracts(folder: Path) -> tuple[Path, Path]:
     """Write the register's names, and what prisme knows of payers; the pairs of ALIKE have the first six numbers.
 
-    The record "free" is of a posting without money, and of the second of the first pair.
+    The record "free-1" is of a posting without money, and of the second of the first pair.
     """
     made = town(1_200, 300)
     pairs = [
@@ -123,9 +123,9 @@ def extracts(folder: Path) -> tuple[Path, Path]:
             described(name, given_name=given_name, family_name=family_name, birth_date="1980-05-03")
             for name, (given_name, family_name) in ALIKE.items()
         ),
-        described("sure", **sure),
-        described("free", **pairs[1]) | {"amount": "0,00"},
-        described("stranger", given_name="Gunvor", family_name="Nattergal", street="Ukendtstien", house_number="99"),
+        described("sure-1", **sure),
+        described("free-1", **pairs[1]) | {"amount": "0,00"},
+        described("stranger-1", given_name="Gunvor", family_name="Nattergal", street="Ukendtstien", house_number="99"),
     ]
     town_payers = made.records.with_columns(pl.lit("201403").alias("month"), pl.lit("125,00").alias("amount"))
     told = pl.concat([pl.DataFrame(payers, infer_schema_length=None), town_payers], how="diagonal")
@@ -166,33 +166,33 @@ def answer(told: Told, folder: Path, rows: Sequence[str]) -> str:
 
 
 def test_what_a_source_answers_is_linked_or_not_in_the_next_run(told: Told, tmp_path: Path) -> None:
-    assert told.explained("asked", "sure") == {"asked": "not seen", "sure": "not seen"}, "no run was made yet"
+    assert told.explained("asked-1", "sure-1") == {"asked-1": "not seen", "sure-1": "not seen"}, "no run was made yet"
     told.link()
     before = told.in_review()
     assert set(ALIKE) <= set(before)
-    assert before["open"]["missing_fields"].split() == ["street", "house_number", "floor_door", "postcode"]
-    assert before["open"]["advice"].startswith("Look it up")
-    states = {"asked": "in review", "nobody": "in review", "open": "in review", "sure": "linked"}
-    never = {"stranger": "not linked", "free": "not seen", "none such": "not seen"}
+    assert before["open-1"]["missing_fields"].split() == ["street", "house_number", "floor_door", "postcode"]
+    assert before["open-1"]["advice"].startswith("Look it up")
+    states = {"asked-1": "in review", "nobody-1": "in review", "open-1": "in review", "sure-1": "linked"}
+    never = {"stranger-1": "not linked", "free-1": "not seen", "none such": "not seen"}
     assert told.explained(*states, *never) == {**states, **never}
-    assert "free" not in before, "a record without money is not answered"
-    assert not {"sure", "stranger"} & set(before)
+    assert "free-1" not in before, "a record without money is not answered"
+    assert not {"sure-1", "stranger-1"} & set(before)
 
     assert told.in_review(OTHER) == {}
     assert set(told.explained(*states, *never, party=OTHER).values()) == {"not seen"}
 
-    answers = [f"asked;{number(1)}", "nobody;"]
+    answers = [f"asked-1;{number(1)}", "nobody-1;"]
     assert "2 answers for 2014, accepted" in answer(told, tmp_path, answers)
     assert told.in_review() == before, "as the last run left it"
     told.link()
-    after = {**states, "asked": "linked", "nobody": "not linked"}
+    after = {**states, "asked-1": "linked", "nobody-1": "not linked"}
     assert told.explained(*after, *never) == {**after, **never}
     shorter = told.in_review()
-    assert set(ALIKE) & set(shorter) == {"open"}
+    assert set(ALIKE) & set(shorter) == {"open-1"}
     assert len(shorter) < len(before)
     persons = told.persons()
-    assert persons["asked"] == told.described_as("free")
-    assert persons["nobody"] is persons["open"] is None
+    assert persons["asked-1"] == told.described_as("free-1")
+    assert persons["nobody-1"] is persons["open-1"] is None
 
     assert "already accepted" in answer(told, tmp_path, answers)
     told.link()
@@ -200,5 +200,5 @@ def test_what_a_source_answers_is_linked_or_not_in_the_next_run(told: Told, tmp_
 
     assert "1 answers for 2014, accepted" in answer(told, tmp_path, answers[1:])
     told.link()
-    assert told.explained("asked", "nobody") == {"asked": "in review", "nobody": "not linked"}
-    assert set(ALIKE) & set(told.in_review()) == {"asked", "open"}
+    assert told.explained("asked-1", "nobody-1") == {"asked-1": "in review", "nobody-1": "not linked"}
+    assert set(ALIKE) & set(told.in_review()) == {"asked-1", "open-1"}

@@ -238,8 +238,11 @@ class KnowingAttacker(BoundsAttacker):
     def attack(self, world: World, secrets: Sequence[Secret]) -> Outcome:
         """Attack what it does not know. Nothing need be possible below what the attacker knows to be in it."""
         told = world.told(*(equal(term, value) for term, value in self._known.items()))
-        unknown = [secret for secret in secrets if not all(term in self._known for term, _ in secret.terms)]
+        unknown = [secret for secret in secrets if not self._knows(secret)]
         return super().attack(told, [self._bounded(secret, world) for secret in unknown])
+
+    def _knows(self, secret: Secret) -> bool:
+        return all(term in self._known for term, _ in secret.terms)
 
     def _bounded(self, secret: Secret, world: World) -> Secret:
         (term, _), *more = secret.terms
@@ -268,14 +271,36 @@ class KnowingAttacker(BoundsAttacker):
         return whole
 
 
-def lone_contributors(run: Run) -> list[KnowingAttacker]:
+class LoneContributor(KnowingAttacker):
+    """A contributor that is alone in some numbers. It knows these, and what it has itself in every other."""
+
+    def __init__(self, run: Run, frame: str, who: int, known: Sequence[Term]) -> None:
+        """Know the numbers of a frame that this contributor is alone in."""
+        super().__init__("lone contributor", run, known)
+        self._run, self._frame, self._who = run, frame, who
+
+    def _knows(self, secret: Secret) -> bool:
+        nets: dict[int, int] = {}
+        for term, weight in secret.terms:
+            if self._run.frame(term[0]).name != self._frame:
+                return False
+            for contributor, amount in self._run.contributions(term).items():
+                nets[contributor] = nets.get(contributor, 0) + weight * amount
+        return super()._knows(secret) or {who for who, net in nets.items() if net} <= {self._who}
+
+    def _inside(self, term: Term) -> int:
+        same = self._run.frame(term[0]).name == self._frame
+        return self._run.contributions(term).get(self._who, 0) if same else 0
+
+
+def lone_contributors(run: Run) -> list[LoneContributor]:
     """Return an attacker for each contributor that is alone in a number, which it therefore knows."""
     known: dict[tuple[str, int], list[Term]] = {}
     for term in run.terms():
         sums = run.contributions(term)
         if len(sums) == 1:
             known.setdefault((run.frame(term[0]).name, next(iter(sums))), []).append(term)
-    return [KnowingAttacker("lone contributor", run, known[who]) for who in sorted(known)]
+    return [LoneContributor(run, *who, known[who]) for who in sorted(known)]
 
 
 def department_insiders(run: Run) -> list[KnowingAttacker]:

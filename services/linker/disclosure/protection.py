@@ -12,7 +12,6 @@ from enum import Enum
 import numpy as np
 
 from linker.disclosure import basis as bases
-from linker.disclosure.attackers import Attacker
 from linker.disclosure.basis import Basis
 from linker.disclosure.changes import demanded, differences, known_cells
 from linker.disclosure.combinations import combined
@@ -29,13 +28,13 @@ from linker.disclosure.registered_system import (
     strictest,
     whole_policy,
 )
-from linker.disclosure.suppression import Pattern, Progress, protect
+from linker.disclosure.suppression import Pattern, Progress, extend, protect
 from linker.disclosure.system import Flags, Integers, LinkedSystem
 from linker.disclosure.unions import united, united_again
 from linker.disclosure.views import View, remainders, views
 from linker.tables.registry import RegisteredTable, Unit
 
-_ROUNDS = 4  # patterns that are looked at for what hidden parts tell together; the last one stands
+_ROUNDS = 4  # times that a pattern is looked at for what hidden parts tell together
 
 
 class Reason(Enum):
@@ -117,27 +116,17 @@ def protected(
     whole, must = united(whole, facts, compared, must, rules)
     kept = np.logical_or.reduce([np.zeros(size, bool), *(each.kept for each in demands)])
     staying = restricted(strictest([each.staying for each in demands], size), ~kept)
-    hidden_before = _hidden_before(registered, outlines)
-    for turn in range(_ROUNDS):
-        whole = replace(whole, system=renumbered(whole.system))
-        total = len(whole.system)
-        pattern = _pattern(
-            whole.system,
-            must,
-            rules,
-            staying=Needs(_longer(staying.primary, total), _longer(staying.up, total), _longer(staying.down, total)),
-            kept=_longer(kept, total),
-            columns=_columns(whole),
-            prefer=_longer(hidden_before, total),
-            insiders=department_insiders(whole) if any(each.department_insiders for each in used.values()) else (),
-            progress=progress,
-        )
-        if turn + 1 == _ROUNDS or not pattern.proven:
-            break
+    wishes = _Wishes(
+        staying, kept, _hidden_before(registered, outlines), any(each.department_insiders for each in used.values())
+    )
+    whole, pattern = _found(whole, must, rules, wishes, progress)
+    for _ in range(_ROUNDS if pattern.proven else 0):
         joint, must = united_again(whole, facts, compared, must, pattern, rules)
-        if len(joint.system) == total:
+        if len(joint.system) == len(whole.system):
             break
-        whole = joint
+        whole, pattern = _found(joint, must, rules, wishes, progress, pattern)
+        if not pattern.proven:
+            break
     return Protected(whole, pattern, own.primary, single.primary)
 
 
@@ -146,33 +135,54 @@ def _is_told(view: View, then: int, year: int, through_month: int) -> bool:
     return not view.months or (then == year and view.months[-1] <= through_month)
 
 
-def _pattern(
-    system: LinkedSystem,
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wishes:
+    """What a pattern should do where it can be proven: keep hidden (`staying`) and shown (`kept`) what did not change.
+
+    `before`: hidden by the newest release, and preferred. `insiders`: whether departments' own people are attackers.
+    """
+
+    staying: Needs
+    kept: Flags
+    before: Flags
+    insiders: bool
+
+
+def _found(
+    registered: RegisteredSystem,
     must: Needs,
     rules: Mapping[str, ProtectionPolicy],
-    *,
-    staying: Needs,
-    kept: Flags,
-    columns: Integers,
-    prefer: Flags,
-    insiders: Sequence[Attacker],
+    wishes: _Wishes,
     progress: Progress,
-) -> Pattern:
-    """Return a pattern that leaves alone what did not change; where that cannot be proven, one that does so less.
+    start: Pattern | None = None,
+) -> tuple[RegisteredSystem, Pattern]:
+    """Return the system, its lone contributors numbered, and a pattern that leaves alone what did not change.
 
-    First the columns that fail may hide what was shown; then all may show and hide anything.
+    With a pattern of fewer virtual cells to start from, that pattern and what these need. Where it cannot be proven,
+    another that does less of what is wished: first the columns that fail may hide what was shown; then all may show and
+    hide anything.
     """
-    policy = whole_policy(list(rules.values()))
-    stable = _possible(strictest([must, staying], len(system)), system)
+    system = renumbered(registered.system)
+    registered = replace(registered, system=system)
+    size, policy = len(system), whole_policy(list(rules.values()))
+    insiders = department_insiders(registered) if wishes.insiders else ()
+    staying = Needs(*(_longer(getattr(wishes.staying, name), size) for name in ("primary", "up", "down")))
+    kept, prefer = _longer(wishes.kept, size), _longer(wishes.before, size)
+    stable = _possible(strictest([must, staying], size), system)
+    if start is not None:
+        pattern = extend(system, policy, stable, start, insiders=insiders, keep=kept, progress=progress)
+        if pattern.proven:
+            return registered, pattern
     pattern = protect(system, policy, stable, insiders=insiders, prefer=prefer, keep=kept, progress=progress)
     if pattern.proven or not (staying.primary.any() or kept.any()):
-        return pattern
-    failing = columns[[each.cell for each in [*pattern.failures, *pattern.unchecked]]]
-    kept = kept & ~np.isin(columns, failing)
+        return registered, pattern
+    failing = _columns(registered)[[each.cell for each in [*pattern.failures, *pattern.unchecked]]]
+    kept = kept & ~np.isin(_columns(registered), failing)
     pattern = protect(system, policy, stable, insiders=insiders, prefer=prefer, keep=kept, progress=progress)
-    if pattern.proven:
-        return pattern
-    return protect(system, policy, _possible(must, system), insiders=insiders, prefer=prefer, progress=progress)
+    if not pattern.proven:
+        must = _possible(must, system)
+        pattern = protect(system, policy, must, insiders=insiders, prefer=prefer, progress=progress)
+    return registered, pattern
 
 
 def _columns(registered: RegisteredSystem) -> Integers:

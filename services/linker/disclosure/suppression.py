@@ -120,6 +120,46 @@ def protect(
     return _Search(system, found, attackers, may_hide, unshown, gauss, progress, prefer).run()
 
 
+def extend(
+    system: LinkedSystem,
+    policy: ProtectionPolicy,
+    found: Needs,
+    before: Pattern,
+    *,
+    insiders: Sequence[Attacker] = (),
+    keep: Flags | None = None,
+    progress: Progress = _silent,
+) -> Pattern:
+    """Return a pattern for a system to which virtual cells were added, on top of its proven pattern `before`.
+
+    What was hidden stays hidden, and witnesses stay witnesses: only what the new cells need is sought. The guarantee
+    is that of `protect`; more may be hidden than it would hide, as ways are not found anew.
+    """
+    attackers = (outsider(), *(lone_contributors(system) if policy.singletons else ()), *insiders)
+    hidden = np.concatenate([before.hidden, np.ones(len(system) - len(before.hidden), bool)])
+    kept = np.zeros(len(system), bool) if keep is None else keep & ~found.primary
+    may_hide = system.shown & ((system.contributors > 0) | policy.zeros_are_disclosive) & ~kept
+    search = _Search(
+        system, found, attackers, may_hide | (hidden & system.shown), ~system.shown & hidden, hidden, progress
+    )
+    return search.extended([lengthened(system, witness) for witness in before.witnesses])
+
+
+def lengthened(system: LinkedSystem, witness: Numbers) -> Numbers:
+    """Return a witness of a system with fewer virtual cells, with what these are in it."""
+    first, size = len(witness), len(system)
+    longer = np.concatenate([witness, np.zeros(size - first)])
+    defining = system.equations[:, first:].tocsc()
+    for place in range(size - first):
+        rows = defining.indices[defining.indptr[place] : defining.indptr[place + 1]]
+        row = next(row for row in rows if system.equations[[row]].indices.max() == first + place)
+        weights = system.equations[[row]]
+        own = weights.indices == first + place
+        others = float(weights.data[~own] @ longer[weights.indices[~own]])
+        longer[first + place] = -others / float(weights.data[own][0])
+    return longer
+
+
 def prove(system: LinkedSystem, found: Needs, attackers: tuple[Attacker, ...], hidden: Flags) -> Pattern:
     """Attack a given pattern without changing it; for patterns of other programs, and controls that must fail."""
     search = _Search(system, found, attackers, hidden & system.shown, ~system.shown, hidden, _silent)
@@ -162,6 +202,14 @@ class _Search:
             self._reroute(open_ if turn % 2 else open_[::-1])
             if int(self._hidden.sum()) >= before:
                 break
+        self._clean_up()
+        return self.pattern()
+
+    def extended(self, witnesses: Sequence[Numbers]) -> Pattern:
+        """Start from witnesses of the pattern, repair what they leave open, and clean up."""
+        for witness in witnesses:
+            self._witnesses.add(witness)
+        self._repair(self.attack())
         self._clean_up()
         return self.pattern()
 
