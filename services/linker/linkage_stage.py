@@ -177,7 +177,7 @@ class LinkageStage:
             return nothing
         try:
             schema = find(chosen.schema_id)
-            before = Model.from_json(kept) if kept else None
+            before = _model(kept)
             return self._linked(pinned, chosen, chosen.register, schema, known, before, notes)
         except (FuzzyLinkageError, SchemaError) as error:
             notes.nothing_linked(error)
@@ -280,6 +280,14 @@ def _standing_links(change: Change, found: _Found, known: _Known, standing: pl.D
         pl.col("missing").fill_null([]),
     )
     return pl.concat([decided, compared.join(decided, on=KEY, how="anti")]).sort(KEY)
+
+
+def _model(text: str) -> Model | None:
+    """Return a kept model; None where there is none, or another release of kinlink wrote it."""
+    try:
+        return Model.from_json(text) if text else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _say(notes: Notes, found: Linkage, kept: Model | None, records: int, smallest: int) -> None:

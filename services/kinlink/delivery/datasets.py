@@ -33,6 +33,9 @@ CPR_IN_TEXT = (
 )
 """Text in which this stands is refused in every column, by the client and again by the intake."""
 
+RECORD_NUMBER = r"^\S*[0-9]\S*$"
+"""What an `encoding_id` looks like: a digit in it, and no blank, so that no name is taken for one."""
+
 MAX_PERSON_AMOUNT_ORE = 100_000_000_00
 """More is posted on no person; a CPR number read as kroner is always more."""
 

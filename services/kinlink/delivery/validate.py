@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from kinlink.delivery.datasets import MAX_PERSON_AMOUNT_ORE, Dataset
+from kinlink.delivery.datasets import MAX_PERSON_AMOUNT_ORE, RECORD_NUMBER, Dataset
 from kinlink.delivery.errors import MappingError
 from kinlink.delivery.mapping import CodeList, ColumnRule, Described, Mapping, columns_of
 from kinlink.delivery.period import Period
@@ -88,15 +88,17 @@ class Validator:
             sheet.check(unknown_code(codes), label, UNKNOWN_CODE, f"a code of {codes.path.name}")
 
     def _check_ids(self, sheet: Sheet, made: list[pl.DataFrame]) -> None:
-        """Reject rows whose record's id stood in an earlier row."""
+        """Reject rows whose record's id is no record number, or stood in an earlier row."""
         if _ID not in made[0].columns:
             return
         ids = pl.concat([values.select(ROW, _ID) for values in made]).drop_nulls().unique().sort(ROW)
         repeated = ids.filter(pl.col(_ID).is_in(self._ids.implode()) | ~pl.col(_ID).is_first_distinct())
         self._ids = pl.concat([self._ids, ids[_ID]]).unique()
         rule = next((rules[_ID] for rules in self._mapping.variants if _ID in rules), ColumnRule())
-        bad = pl.col(ROW).is_in(repeated[ROW].implode())
-        sheet.check(bad, self._rules.label(rule, _ID), "repeated", "an id that no other row has")
+        label = self._rules.label(rule, _ID)
+        sheet.check(pl.col(ROW).is_in(repeated[ROW].implode()), label, "repeated", "an id that no other row has")
+        words = ids.filter(~pl.col(_ID).str.contains(RECORD_NUMBER))[ROW].implode()
+        sheet.check(pl.col(ROW).is_in(words), label, "no_number", "a record number: a digit in it, and no blank")
 
     def _variant(self, sheet: Sheet, rules: dict[str, ColumnRule]) -> pl.DataFrame:
         """Return ROW and the dataset's columns, one row for each of the sheet's that says something."""

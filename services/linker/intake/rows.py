@@ -21,7 +21,15 @@ from datetime import date
 import polars as pl
 
 from kinlink import ristretto255
-from kinlink.delivery.datasets import CPR_IN_TEXT, MAX_PERSON_AMOUNT_ORE, Column, Dataset, Kind, PersonKind
+from kinlink.delivery.datasets import (
+    CPR_IN_TEXT,
+    MAX_PERSON_AMOUNT_ORE,
+    RECORD_NUMBER,
+    Column,
+    Dataset,
+    Kind,
+    PersonKind,
+)
 from kinlink.encoding.schema import LinkageSchema
 from kinlink.pseudonyms import PSEUDONYM_KINDS
 from linker.intake import encoded
@@ -123,7 +131,7 @@ def _text_checks(column: Column, text_length: int) -> Iterator[tuple[str, str, p
     yield column.name, f"at most {text_length} characters", value.str.len_chars() > text_length
     yield column.name, "text that does not look like a CPR number", value.str.contains(CPR_IN_TEXT)
     if column.name == "encoding_id":
-        yield column.name, "a record number: a digit in it, and no blank", ~value.str.contains(r"^\S*[0-9]\S*$")
+        yield column.name, "a record number: a digit in it, and no blank", ~value.str.contains(RECORD_NUMBER)
 
 
 def _kind_checks(column: Column, kinds: Collection[str]) -> Iterator[tuple[str, str, pl.Expr]]:

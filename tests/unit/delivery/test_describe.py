@@ -260,3 +260,11 @@ def test_no_name_is_shown_by_what_holds_it(tmp_path: Path) -> None:
     for text in (repr(batch), repr(found), repr(found.usable), said):
         assert "Rosalil" not in text
         assert "Vandmølle" not in text
+
+
+@pytest.mark.parametrize("mapping", [PAYERS, TWIN_POSTINGS])
+def test_an_id_that_is_a_name_is_a_bad_row(tmp_path: Path, mapping: str) -> None:
+    lines = payer("A7"), payer("Anne Holm"), payer("ANNE"), payer("Vej 7")
+    assert reasons(payers_examined(tmp_path, *lines, mapping=mapping)) == [
+        (row, "Løbenr", "no_number") for row in (3, 4, 5)
+    ]
