@@ -142,7 +142,7 @@ def extend(
     search = _Search(
         system, found, attackers, may_hide | (hidden & system.shown), ~system.shown & hidden, hidden, progress
     )
-    return search.extended([lengthened(system, witness) for witness in before.witnesses])
+    return search.extended([lengthened(system, witness) for witness in before.witnesses], before.programs)
 
 
 def lengthened(system: LinkedSystem, witness: Numbers) -> Numbers:
@@ -205,8 +205,9 @@ class _Search:
         self._clean_up()
         return self.pattern()
 
-    def extended(self, witnesses: Sequence[Numbers]) -> Pattern:
-        """Start from witnesses of the pattern, repair what they leave open, and clean up."""
+    def extended(self, witnesses: Sequence[Numbers], programs: int) -> Pattern:
+        """Start from witnesses of the pattern, that took so many programs; repair what they leave open, clean up."""
+        self._programs = programs
         for witness in witnesses:
             self._witnesses.add(witness)
         self._repair(self.attack())
