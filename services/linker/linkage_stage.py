@@ -14,25 +14,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import product
 from typing import Any, Final
 
 import polars as pl
-import sqlalchemy as sa
 
-from kinlink.delivery.datasets import Kind
-from kinlink.delivery.period import Period
 from kinlink.encoding.schema import LinkageSchema, SchemaError, find
 from linker import frames
 from linker.background import Report
 from linker.disclosure.release import canonical
 from linker.intake.encoded import schemas
-from linker.linkage import comparable
+from linker.linkage import comparable, encoded_deliveries
 from linker.linkage.aliases import resolve
-from linker.linkage.comparable import KEY, ORDER
+from linker.linkage.comparable import KEY
+from linker.linkage.encoded_deliveries import ANSWERS, PAYERS, PERSONS, POSTINGS, READ, Encodings
 from linker.linkage.fuzzy.assignment import LINKED, UNLINKED
 from linker.linkage.fuzzy.drift import alarms
 from linker.linkage.fuzzy.encodings import RECORD, TOKENS
@@ -43,19 +40,17 @@ from linker.linkage.fuzzy.problems import FuzzyLinkageError
 from linker.linkage.linkage_notes import Notes
 from linker.linkage.policy import LinkagePolicy
 from linker.linkage.quality import answered, quality
-from linker.store import deliveries, linkages
+from linker.store import linkages
 from linker.store.deliveries import Delivery
 from linker.store.linkages import StoredLinkage
 from linker.store.runs import Stage
 from linker.store.snapshots import Change, PinnedSnapshot, Snapshots
-from linker.store.state import DeliveryState
-from linker.store.tables import LINKS, DeliveryKey, quarantine
+from linker.store.tables import LINKS, quarantine
 from linker.store.tables import facts as stored
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 
-_PERSONS, _PAYERS, _ANSWERS, _POSTINGS = "person_encodings", "payer_encodings", "review_answers", "postings"
-_READ: Final = (_PERSONS, _PAYERS, _ANSWERS, _POSTINGS, "aliases", "exclusions")
+_READ: Final = (*READ, "aliases", "exclusions")
 _STEPS = 3
 _DELIVERY: Final = {"source": pl.String, "delivery_id": pl.String}
 
@@ -63,27 +58,6 @@ _DELIVERY: Final = {"source": pl.String, "delivery_id": pl.String}
 def record(policy: LinkagePolicy, audit: AuditLog) -> None:
     """Log which policy is in force. Raises UnavailableError: AUDIT_UNAVAILABLE."""
     audit.append(AuditEntry("linkage.loaded", "", "ok", evidence=canonical({"digest": policy.digest})))
-
-
-@dataclass(frozen=True, slots=True)
-class Encodings:
-    """The deliveries that a run reads; `payers` are under the register's schema and key version, `others` are not."""
-
-    register: Delivery | None
-    payers: Sequence[Delivery]
-    others: Sequence[Delivery]
-    postings: Sequence[Delivery]
-    answers: Sequence[Delivery]
-
-    @property
-    def schema_id(self) -> str:
-        """The register's linkage schema; "" without a register."""
-        return self.register.header.schema_id if self.register else ""
-
-    @property
-    def key_version(self) -> int:
-        """The register's encoding key; 0 without a register."""
-        return self.register.header.keys.get(Kind.ENCODING, 0) if self.register else 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,14 +106,16 @@ class LinkageStage:
             gone = comparable.excluded(pinned.scan(stored("exclusions")), resolved, today)
             digest = self._digest(pinned, gone)
             with read(self.store.engine) as connection:
-                chosen = _chosen(connection, pinned.snapshot.number)
+                chosen = encoded_deliveries.chosen(connection, pinned.snapshot.number)
                 before = linkages.newest(connection)
                 kept = linkages.kept_model(connection, chosen.schema_id, chosen.key_version)
             if before is not None and before.digest == digest:
                 report(Stage.LINKAGE, _STEPS, _STEPS)
                 return [dict(row) for row in before.quality], [*before.notes, notes.unchanged(before.snapshot)]
-            answers = comparable.answers(pinned.scan(stored(_ANSWERS)), _order(chosen.answers), resolved, gone)
-            posted = comparable.posted(pinned.scan(stored(_POSTINGS)))
+            answers = comparable.answers(
+                pinned.scan(stored(ANSWERS)), encoded_deliveries.order(chosen.answers), resolved, gone
+            )
+            posted = comparable.posted(pinned.scan(stored(POSTINGS)))
             reused = posted.filter("reused").select(KEY)
             notes.reused(reused.group_by("source").len().sort("source").rows())
             known = _Known(resolved, gone, answers.join(reused, on=KEY, how="anti"), posted, reused)
@@ -193,10 +169,14 @@ class LinkageStage:
         kept: Model | None,
         notes: Notes,
     ) -> _Found:
-        persons = comparable.persons(pinned.scan(stored(_PERSONS)), register.key, known.resolved, known.gone, schema)
-        payers = pinned.scan(stored(_PAYERS))
+        persons = comparable.persons(pinned.scan(stored(PERSONS)), register.key, known.resolved, known.gone, schema)
+        payers = pinned.scan(stored(PAYERS))
         rows = comparable.records(
-            payers, _order(chosen.payers), known.posted, _apart(chosen.payers, chosen.postings), schema
+            payers,
+            encoded_deliveries.order(chosen.payers),
+            known.posted,
+            encoded_deliveries.apart(chosen.payers, chosen.postings),
+            schema,
         )
         rows = rows.join(known.reused, on=KEY, how="anti", maintain_order="left")
         columns = [RECORD, *(field.name for field in schema.fields), TOKENS]
@@ -231,7 +211,7 @@ class LinkageStage:
     def _write(self, found: _Found, known: _Known, linkage: StoredLinkage) -> None:
         with self.store.change("linkage") as change:
             with read(self.store.engine) as connection:
-                standing = _standing(connection, {delivery.key for delivery in found.compared})
+                standing = encoded_deliveries.standing(connection, {delivery.key for delivery in found.compared})
             links = _standing_links(change, found, known, standing)
             change.write(LINKS, replace=True, append=links.lazy())
             with change.commit() as connection:
@@ -243,7 +223,7 @@ def _standing_links(change: Change, found: _Found, known: _Known, standing: pl.D
     """Return LINKS: what answers say, what was compared, and what is kept of before, each record once.
 
     Whom an exclusion takes out is nobody's person any more, while the status stays: it would tell a source who it is.
-    `standing`: as `_standing`.
+    `standing`: as `encoded_deliveries.standing`.
     """
     done = pl.DataFrame([delivery.key for delivery in found.compared], schema=_DELIVERY, orient="row")
     earlier = change.scan(LINKS).filter(pl.col("register_id").is_not_null()).collect()
@@ -258,7 +238,7 @@ def _standing_links(change: Change, found: _Found, known: _Known, standing: pl.D
     alive = standing.select("source", "delivery_id", "replaced_by")
     held = pl.concat([found.links, usable]).join(alive, on=["source", "delivery_id"])
     replacing = pl.concat(
-        change.scan(table).select(*KEY, replaced_by="delivery_id") for table in (stored(_PAYERS), quarantine(_PAYERS))
+        change.scan(table).select(*KEY, replaced_by="delivery_id") for table in (stored(PAYERS), quarantine(PAYERS))
     ).collect()
     compared = (
         pl.concat(
@@ -299,68 +279,3 @@ def _say(notes: Notes, found: Linkage, kept: Model | None, records: int, smalles
         return  # what they lack would be told of each
     notes.empty_fields([name for name, both in zip(found.model.fields, found.model.compared, strict=True) if not both])
     notes.unblocked(found.unblocked, records)
-
-
-def _chosen(connection: sa.Connection, snapshot: int) -> Encodings:
-    """Return the deliveries whose rows are facts in this snapshot, oldest first."""
-    converted = [
-        delivery
-        for delivery in deliveries.in_state(connection, DeliveryState.ACCEPTED)
-        if delivery.header.rows and delivery.converted_snapshot is not None and delivery.converted_snapshot <= snapshot
-    ]
-    of = {name: sorted((d for d in converted if d.header.dataset == name), key=_age) for name in _READ[:4]}
-    register = of[_PERSONS][-1] if of[_PERSONS] else None
-    alike = [d for d in of[_PAYERS] if register is not None and _encoded_as(d) == _encoded_as(register)]
-    others = [d for d in of[_PAYERS] if d not in alike]
-    return Encodings(register, alike, others, of[_POSTINGS], of[_ANSWERS])
-
-
-def _age(delivery: Delivery) -> tuple[Any, ...]:
-    return Period.parse(delivery.header.period).end, delivery.accepted_at, delivery.key
-
-
-def _encoded_as(delivery: Delivery) -> tuple[str, int | None]:
-    return delivery.header.schema_id, delivery.header.keys.get(Kind.ENCODING)
-
-
-def _order(oldest_first: Iterable[Delivery]) -> pl.DataFrame:
-    keys = [(*delivery.key, rank) for rank, delivery in enumerate(oldest_first)]
-    return pl.DataFrame(keys, schema=ORDER, orient="row")
-
-
-def _apart(payers: Sequence[Delivery], postings: Sequence[Delivery]) -> pl.DataFrame:
-    found = []
-    for one, other in product(payers, postings):
-        period, posted = Period.parse(one.header.period), Period.parse(other.header.period)
-        if one.source == other.source and (period.end <= posted.start or posted.end <= period.start):
-            found.append((*one.key, other.header.delivery_id))
-    return pl.DataFrame(found, schema=comparable.APART, orient="row")
-
-
-def _standing(connection: sa.Connection, compared: Collection[DeliveryKey]) -> pl.DataFrame:
-    """Return deliveries of encodings that links may be of, or be compared with: source, delivery_id, expired.
-
-    `replaced_by`: of payers that were replaced, the delivery now in their place, which is not among those `compared`.
-    """
-    accepted, expired, replaced = (
-        deliveries.in_state(connection, state)
-        for state in (DeliveryState.ACCEPTED, DeliveryState.EXPIRED, DeliveryState.REPLACED)
-    )
-    waiting = {
-        (delivery.source, delivery.header.period): delivery.header.delivery_id
-        for delivery in accepted
-        if delivery.header.dataset == _PAYERS and delivery.key not in compared
-    }
-    rows: list[tuple[str, str, bool, str | None]] = [
-        (*delivery.key, delivery.state == DeliveryState.EXPIRED, None)
-        for delivery in (*accepted, *expired, *replaced)
-        if delivery.header.dataset == _PERSONS
-        or (delivery.header.dataset == _PAYERS and delivery.state != DeliveryState.REPLACED)
-    ]
-    rows += [
-        (*delivery.key, False, waiting[delivery.source, delivery.header.period])
-        for delivery in replaced
-        if delivery.header.dataset == _PAYERS and (delivery.source, delivery.header.period) in waiting
-    ]
-    schema = {"source": pl.String, "delivery_id": pl.String, "expired": pl.Boolean, "replaced_by": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row")
