@@ -21,7 +21,7 @@ from linker.linkage.fuzzy.evaluation import evaluate
 from linker.linkage.fuzzy.linking import Basis, Linkage, link
 from linker.linkage.fuzzy.plan import Level, plan_of
 from linker.linkage.fuzzy.problems import FuzzyLinkageError, Problem
-from tests.payer_town import Town, town
+from tests.payer_town import ADDRESS, Town, town
 
 SCHEMA = find("dk-person-1")
 PLAN = plan_of(SCHEMA)
@@ -164,7 +164,8 @@ def test_amounts_decide_which_records_the_expected_error_allows() -> None:
     _, records, persons = small_town()
     both = encoded(PLAN, records.head(3), persons)
     scored = pl.DataFrame(
-        {"left": [0, 1, 2], "right": [0, 1, 2], "weight": [40.0, 30, 25], "probability": [1.0, 0.97, 0.95]},
+        {"left": [0, 1, 2], "right": [0, 1, 2], "weight": [40.0, 30, 25], "probability": [1.0, 0.97, 0.95]}
+        | {"at_home": [40.0, 30, 25], "moved": [20.0, 20, 20]},
         schema_overrides={"left": pl.UInt32, "right": pl.UInt32},
     )
     ids = both.left.to_list()
@@ -194,12 +195,29 @@ def test_close_runner_up_goes_to_review() -> None:
     _, records, persons = small_town()
     both = encoded(PLAN, records.head(1), persons)
     scored = pl.DataFrame(
-        {"left": [0, 0], "right": [0, 1], "weight": [30.0, 28.0], "probability": [0.95, 0.04]},
+        {"left": [0, 0], "right": [0, 1], "weight": [30.0, 28.0], "probability": [0.95, 0.04]}
+        | {"at_home": [30.0, 28.0], "moved": [20.0, 20.0]},
         schema_overrides={"left": pl.UInt32, "right": pl.UInt32},
     )
     generous = Thresholds(expected_error=0.5)
     assert assign(both, scored, generous)["status"].item() == REVIEW
     assert assign(both, scored, Thresholds(expected_error=0.5, margin=1.0))["status"].item() == LINKED
+
+
+@pytest.mark.parametrize("people", [1_200, 3_000])
+def test_namesake_elsewhere_never_wins_over_full_agreement(people: int) -> None:
+    """The same names and birth date at another address: the record is of the one at its own, or in review."""
+    made = town(people, people // 4)
+    who = made.persons.sample(5, seed=1)
+    elsewhere = made.persons.select(ADDRESS).sample(5, seed=2)
+    namesakes = who.with_columns(*(elsewhere[name] for name in ADDRESS), record=pl.format("other-{}", "record"))
+    asked = who.with_columns(record=pl.format("asked-{}", "record"))
+    records = encoder().encode(pl.concat([made.records, asked.select(made.records.columns)]))
+    persons = encoder().encode(pl.concat([made.persons, namesakes.select(made.persons.columns)]))
+    found = link(PLAN, records, persons, LIMITS).records.filter(pl.col("record").str.starts_with("asked-"))
+    linked = found.filter(status=LINKED)
+    assert (linked["person"] == linked["record"].str.slice(6)).all()
+    assert set(found["status"]) <= {LINKED, REVIEW}
 
 
 def test_token_of_more_persons_than_the_cap_blocks_nobody() -> None:

@@ -2,8 +2,8 @@
 
 1. A record is linked to its likeliest person; many records may have the same person.
 2. Linked are, from the surest on, as many records as keep the expected share of wrong links within the limit, weighted
-   (by absolute amounts, say); but none below the least probability, and none whose runner-up is closer than the
-   margin.
+   (by absolute amounts, say); but none below the least probability, none whose runner-up is closer than the margin,
+   and none whom another person outdoes: as like in names and birth date, and more with the address.
 3. In review are the others that are likely enough to have some person in the register. They go back to the source as
    its own record ids; nothing says which persons were near.
 """
@@ -16,6 +16,7 @@ import polars as pl
 
 from linker.linkage.fuzzy.encodings import RECORD, Encoded
 
+_EVEN = 1e-6  # bits
 LINKED, REVIEW, UNLINKED = "linked", "review", "unlinked"
 
 # Key: record. `person`: record id of the likeliest person, null if no person is likely. `probability`: that it is
@@ -55,12 +56,15 @@ def assign(
     `weights`: `record`, `weight` (not negative); what a record counts in the expected error. 1 without it.
     """
     ranked = scored.sort(["left", "weight", "right"], descending=[False, True, False])
+    likest = pl.col("moved") >= pl.col("moved").first()
+    likelier = pl.col("at_home") > pl.col("at_home").first() + _EVEN
     best = ranked.group_by("left", maintain_order=True).agg(
         pl.col("right").first(),
         pl.col("probability").first(),
         pl.col("probability").sum().alias("any"),
         pl.col("weight").first(),
         (pl.col("weight").first() - pl.col("weight").get(1, null_on_oob=True)).alias("margin"),
+        (likest & likelier).any().alias("outdone"),
     )
     records = pl.DataFrame({RECORD: encoded.left}).with_row_index("left")
     persons = pl.DataFrame({"person": encoded.right}).with_row_index("right")
@@ -75,9 +79,8 @@ def assign(
         own = weights.select(RECORD, pl.col("weight").cast(pl.Float64).alias("counts"))
         found = found.join(own, on=RECORD, how="left").with_columns(pl.col("counts").fill_null(0.0))
     counts = pl.col("counts")
-    ready = (pl.col("probability") >= thresholds.probability) & pl.col("margin").fill_null(thresholds.margin).ge(
-        thresholds.margin
-    )
+    apart = pl.col("margin").fill_null(thresholds.margin) >= thresholds.margin
+    ready = (pl.col("probability") >= thresholds.probability) & apart & ~pl.col("outdone")
     wrong = (counts * (1 - pl.col("probability"))).cum_sum()
     linked = (
         found.filter(ready)

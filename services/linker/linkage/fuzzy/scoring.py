@@ -5,6 +5,9 @@
 3. A record has at most one person, so its candidates share one probability: P(person) = odds / (1 + sum of the record's
    odds), and two equal candidates have a half at most. In one file against itself each pair stands alone.
 4. Pairs below a probability of one in a million are left out.
+5. Beside its odds a pair has its likeness, how much likelier its levels are of one person than by chance: `at_home`
+   with the address, `moved` without. A household explains an agreeing address, so that of two namesakes the odds may
+   favour the one at another address; `assignment` links nobody to whom another is preferable in both.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ Logs = npt.NDArray[np.float64]
 
 
 def score(encoded: Encoded, compared: Compared, model: Model, classes: tuple[PairClass, ...] = CLASSES) -> pl.DataFrame:
-    """Return `left`, `right` (rows, UInt32), `weight` (bits, Float64) and `probability` of pairs, ordered by both.
+    """Return `left`, `right` (rows, UInt32), `weight`, `at_home`, `moved` (bits, Float64), `probability`, in order.
 
     The weight is the pair's evidence: log2 of its odds over those of any pair before its levels are seen.
     """
@@ -47,9 +50,10 @@ def score(encoded: Encoded, compared: Compared, model: Model, classes: tuple[Pai
         logs[:, equal] += mixed[:, field, None] * by_code[encoded.values[field].right[right[equal]]]
     odds = np.minimum(_log_odds(logs, shares, classes), HIGHEST)
     prior = np.array([share for share, c in zip(shares, classes, strict=True) if c.match]).sum()
-    found = pl.DataFrame(
-        {"left": left, "right": right, "weight": (odds - np.log(prior / (1 - prior))) / np.log(2), "odds": np.exp(odds)}
-    )
+    weight = (odds - np.log(prior / (1 - prior))) / np.log(2)
+    alike = logs[[c.match for c in classes]] / np.log(2)
+    likeness = {"at_home": alike[0], "moved": alike[-1]}
+    found = pl.DataFrame({"left": left, "right": right, "weight": weight, **likeness, "odds": np.exp(odds)})
     others = pl.col("odds") if encoded.within else pl.col("odds").sum().over("left")
     return (
         found.with_columns((pl.col("odds") / (1 + others)).alias("probability"))
