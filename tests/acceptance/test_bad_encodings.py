@@ -100,7 +100,7 @@ def test_what_says_little_links_nobody_and_a_month_with_few_postings_is_linked(s
     told = town(300, 1).persons
     people = {row["record"]: _known(row) for row in told.select("record", *FIELDS).iter_rows(named=True)}
     person = next(iter(people.values()))
-    records = {"sure": person, "nobody": {**person, "given_name": "Ukendt", **_NOTHING}, "shared only": {}}
+    records = {"sure-1": person, "nobody-1": {**person, "given_name": "Ukendt", **_NOTHING}, "shared-1": {}}
     for source, parts in (
         (REGISTER, _register(given.person_encodings(people))),
         ("prisme", payers(_shared(given.payer_encodings(records)), period="2014-03")),
@@ -117,7 +117,7 @@ def test_what_says_little_links_nobody_and_a_month_with_few_postings_is_linked(s
     with ClientConfig.load(stack.client("source/prisme")).linker_channel() as opened:
         found = {each.encoding_id: each for each in ReviewClient(opened).explain(list(records))}
     assert {record: each.state.value for record, each in found.items()} == {
-        "sure": "linked", "nobody": "not linked", "shared only": "not linked",
+        "sure-1": "linked", "nobody-1": "not linked", "shared-1": "not linked",
     }  # fmt: skip
     assert all("birth_date" in each.missing_fields for each in found.values())
 

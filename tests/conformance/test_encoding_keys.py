@@ -36,7 +36,7 @@ def test_an_encoding_key_has_the_life_of_a_key(places: tuple[Place, Place]) -> N
     one.rotate()
     second = two.fetch()
     assert (second.key, second.secret == first.secret) == (SECOND, False)
-    for caller in (PRISME, REGISTER):
+    for caller in (PRISME, REGISTER, given.LINKER):
         two.attest(caller)
     given.apply(one.store, Transition.DESTROY, FIRST)
     assert two.states() == one.states() == [KeyState.DESTROYED, KeyState.ACTIVE]
