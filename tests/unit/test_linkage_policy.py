@@ -21,7 +21,7 @@ def test_shipped_policy_is_what_the_accuracy_was_measured_with() -> None:
     """The thresholds are the engine's own, with which its figures are made."""
     found = policy.parse(SHIPPED.encode())
     assert found.thresholds == Thresholds()
-    assert (found.encodings_kept_days, found.smallest_group) == (400, 20)
+    assert (found.encodings_kept_days, found.smallest_group) == (90, 20)
 
 
 def test_digest_is_of_the_numbers_and_not_of_comments() -> None:
@@ -39,7 +39,7 @@ def test_digest_is_of_the_numbers_and_not_of_comments() -> None:
         ("probability_percent = 90", "probability_percent = 100", "at most 99"),
         ("probability_percent = 90", "probability_percent = 10", "at least 50"),
         ("expected_error_permille = 5", "expected_error_permille = 0.5", "a whole number"),
-        ("encodings_kept_days = 400", "encodings_kept_days = 0", "at least 1"),
+        ("encodings_kept_days = 90", "encodings_kept_days = 0", "at least 1"),
         ("smallest_group = 20", "smallest_group = 1", "at least 2"),
         ("smallest_group = 20", "smallest_group =", "not TOML"),
     ],
