@@ -17,7 +17,8 @@ from typing import Self
 import numpy as np
 
 from linker.cell_file import CellFile, CellFileError, load
-from linker.disclosure.suppression import Pattern, protect
+from linker.disclosure.pattern import Pattern
+from linker.disclosure.suppression import protect
 from linker.disclosure.system import NotAdditiveError
 
 _OK, _BAD_INPUT, _REFUSED = 0, 3, 4

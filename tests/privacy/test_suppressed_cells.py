@@ -19,7 +19,8 @@ from linker.disclosure.classification import Classification
 from linker.disclosure.elimination import eliminate
 from linker.disclosure.linking import CrossTable, link
 from linker.disclosure.needs import Needs, down, needs
-from linker.disclosure.suppression import Pattern, protect, prove
+from linker.disclosure.pattern import Pattern
+from linker.disclosure.suppression import protect, prove
 from linker.disclosure.system import Flags, LinkedSystem
 from tests.disclosure import NO_RULE, TOWN_POLICY, cells_of, contributions, flags, flat, town_cells
 from tests.plain_attacker import failures

@@ -18,7 +18,8 @@ from linker.disclosure.classification import Classification
 from linker.disclosure.elimination import eliminate
 from linker.disclosure.linking import CrossTable, link
 from linker.disclosure.needs import down, needs
-from linker.disclosure.suppression import Pattern, protect, prove
+from linker.disclosure.pattern import Pattern
+from linker.disclosure.suppression import protect, prove
 from linker.disclosure.system import LinkedSystem
 from tests.disclosure import NO_RULE, cells_of, contributions, flags, flat
 from tests.plain_attacker import PlainAttacker, failures

@@ -10,7 +10,7 @@ other in a fixed order; one that would make a primary cell a combination of the 
 3. Where zeros must be protected, a cell that would give a sum of nothing but zeros is hidden.
 4. Combinations of measures that are nothing are known to everybody, like cells that are shown before all others.
 
-It does not know intervals: a hidden cell may still be known almost exactly (`suppression`).
+It does not know intervals: a hidden cell may still be known almost exactly (`search`).
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from linker.disclosure.release import (
     TableRecord,
     canonical,
 )
-from linker.disclosure.suppression import Progress
+from linker.disclosure.search import Progress
 from linker.tables.registry import PeriodType, RegisteredTable, due
 
 _MONTHS = 12

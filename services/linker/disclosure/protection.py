@@ -17,6 +17,7 @@ from linker.disclosure.changes import demanded, differences, known_cells
 from linker.disclosure.combinations import combined
 from linker.disclosure.facts import FactFrame
 from linker.disclosure.needs import Needs, ProtectionPolicy
+from linker.disclosure.pattern import Pattern
 from linker.disclosure.policy import TablePolicy
 from linker.disclosure.registered_system import (
     RegisteredSystem,
@@ -28,7 +29,8 @@ from linker.disclosure.registered_system import (
     strictest,
     whole_policy,
 )
-from linker.disclosure.suppression import Pattern, Progress, extend, protect
+from linker.disclosure.search import Progress
+from linker.disclosure.suppression import extend, protect
 from linker.disclosure.system import Flags, Integers, LinkedSystem
 from linker.disclosure.unions import united, united_again
 from linker.disclosure.views import View, remainders, views

@@ -1,80 +1,22 @@
 """Which cells to hide: complementary suppression with a proof for every primary cell.
 
-1. Gaussian elimination (`elimination`).
-2. Attack: every attacker's linear program, on every primary cell that no witness covers yet.
-3. Repair: a cell that is known too well gets the cheapest way out, first over hidden cells and those on its own
-   equations, else over all cells.
-4. Reroute: ways are found anew, at a cost only for cells that no way uses yet; what nothing uses is shown.
-5. Clean up: cells that few demands lean on are shown one by one, if the attack still fails without them, as long as
-   a fixed number of programs lasts.
-6. The certificate is checked anew. What it does not prove is a failure, or unchecked.
-
-It does not know policies, tables or clocks.
+Gaussian elimination gives a first pattern (`elimination`); it is attacked, repaired, and freed of what need not be
+hidden (`search`). It does not know policies, tables or clocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from linker.disclosure.attackers import Attacker, lone_contributors, outsider
-from linker.disclosure.certificate import fits, uncertified
 from linker.disclosure.elimination import eliminate
 from linker.disclosure.needs import Needs, ProtectionPolicy, needs
-from linker.disclosure.programs import Attack, NoAnswer, route, scales
-from linker.disclosure.system import Flags, LinkedSystem, Numbers
-from linker.disclosure.witnesses import Demand, Witnesses
-
-Progress = Callable[[str, int, int], None]  # stage, done, of how many
-
-_WARM_UPS = 12
-_REROUTES = 4
-_LEAN = 20  # demands that may lean on a cell for it to be tried in the clean-up
-_CLEAN_UP = 400  # programs after which the clean-up stops: it frees few cells of a large system
-_SPREAD = 1000.0  # how much dearer a large cell is to hide than a small one: cost is log(1 + spread · value / unit)
-_PREFERRED = 0.5  # what a cell costs that was hidden before
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pattern:
-    """What is hidden, with its record. Internal: never tells anyone which cells are primary.
-
-    `hidden`: cells that nobody knows, atoms that no table shows included. `failures`: demands that cannot be met by
-    hiding anything. `unchecked`: demands that a program did not finish, or whose witness does not stand the check.
-    `programs`: programs solved. `witnesses`: the certificate: differences from the true table that count.
-    """
-
-    hidden: Flags
-    needs: Needs
-    attackers: tuple[Attacker, ...]
-    failures: tuple[Demand, ...]
-    unchecked: tuple[Demand, ...]
-    programs: int
-    witnesses: tuple[Numbers, ...]
-
-    @property
-    def proven(self) -> bool:
-        """Say whether the pattern may be released."""
-        return not self.failures and not self.unchecked
-
-    def ranges(self) -> tuple[Numbers, Numbers]:
-        """Return how far above and below its true value the outsider must find each cell possible; 0 where it is shown.
-
-        Guarantee: as far as the witnesses prove it; a cell may be less known than that. What an attacker with
-        knowledge of its own must find possible, the outsider must too.
-        """
-        up, down = np.zeros(len(self.hidden)), np.zeros(len(self.hidden))
-        for witness in self.witnesses:
-            np.maximum(up, witness, out=up)
-            np.maximum(down, -witness, out=down)
-        return up, down
-
-    def secondary(self, system: LinkedSystem) -> Flags:
-        """Return the cells hidden for the sake of primary ones."""
-        flags: Flags = self.hidden & system.shown & ~self.needs.primary
-        return flags
+from linker.disclosure.pattern import Pattern
+from linker.disclosure.search import Progress, Search
+from linker.disclosure.system import Flags, LinkedSystem
+from linker.disclosure.witnesses import lengthened
 
 
 def _silent(_: str, __: int, ___: int) -> None:
@@ -117,7 +59,7 @@ def protect(
         prefer=prefer,
     )
     progress("elimination", 1, 1)
-    return _Search(system, found, attackers, may_hide, unshown, gauss, progress, prefer).run()
+    return Search(system, found, attackers, may_hide, unshown, gauss, progress, prefer).run()
 
 
 def extend(
@@ -139,206 +81,15 @@ def extend(
     hidden = np.concatenate([before.hidden, np.ones(len(system) - len(before.hidden), bool)])
     kept = np.zeros(len(system), bool) if keep is None else keep & ~found.primary
     may_hide = system.shown & ((system.contributors > 0) | policy.zeros_are_disclosive) & ~kept
-    search = _Search(
+    search = Search(
         system, found, attackers, may_hide | (hidden & system.shown), ~system.shown & hidden, hidden, progress
     )
     return search.extended([lengthened(system, witness) for witness in before.witnesses], before.programs)
 
 
-def lengthened(system: LinkedSystem, witness: Numbers) -> Numbers:
-    """Return a witness of a system with fewer virtual cells, with what these are in it."""
-    first, size = len(witness), len(system)
-    longer = np.concatenate([witness, np.zeros(size - first)])
-    defining = system.equations[:, first:].tocsc()
-    for place in range(size - first):
-        rows = defining.indices[defining.indptr[place] : defining.indptr[place + 1]]
-        row = next(row for row in rows if system.equations[[row]].indices.max() == first + place)
-        weights = system.equations[[row]]
-        own = weights.indices == first + place
-        others = float(weights.data[~own] @ longer[weights.indices[~own]])
-        longer[first + place] = -others / float(weights.data[own][0])
-    return longer
-
-
 def prove(system: LinkedSystem, found: Needs, attackers: tuple[Attacker, ...], hidden: Flags) -> Pattern:
     """Attack a given pattern without changing it; for patterns of other programs, and controls that must fail."""
-    search = _Search(system, found, attackers, hidden & system.shown, ~system.shown, hidden, _silent)
+    search = Search(system, found, attackers, hidden & system.shown, ~system.shown, hidden, _silent)
     for demand in search.attack():
         search.fail(demand)
     return search.pattern()
-
-
-class _Search:
-    """The stages, on one pattern that grows and shrinks."""
-
-    def __init__(
-        self,
-        system: LinkedSystem,
-        found: Needs,
-        attackers: tuple[Attacker, ...],
-        may_hide: Flags,
-        unshown: Flags,
-        start: Flags,
-        progress: Progress,
-        prefer: Flags | None = None,
-    ) -> None:
-        self._system, self._needs, self._attackers = system, found, attackers
-        self._movable = may_hide | unshown
-        self._core = start | unshown  # stays hidden until the clean-up
-        self._hidden = self._core.copy()
-        self._progress = progress
-        self._witnesses = Witnesses(system, found, attackers)
-        self._failures: list[Demand] = []
-        self._programs = 0
-        self._weights = np.log1p(_SPREAD * np.abs(system.values) / scales(system, found))
-        if prefer is not None:
-            self._weights = np.where(prefer, _PREFERRED * self._weights, self._weights)
-
-    def run(self) -> Pattern:
-        open_ = self.attack()
-        self._repair(open_)
-        for turn in range(_REROUTES):
-            before = int(self._hidden.sum())
-            self._reroute(open_ if turn % 2 else open_[::-1])
-            if int(self._hidden.sum()) >= before:
-                break
-        self._clean_up()
-        return self.pattern()
-
-    def extended(self, witnesses: Sequence[Numbers], programs: int) -> Pattern:
-        """Start from witnesses of the pattern, that took so many programs; repair what they leave open, clean up."""
-        self._programs = programs
-        for witness in witnesses:
-            self._witnesses.add(witness)
-        self._repair(self.attack())
-        self._clean_up()
-        return self.pattern()
-
-    def pattern(self) -> Pattern:
-        """Return the pattern as it stands, its certificate checked."""
-        every = self._witnesses.tables()
-        tables = tuple(each for each in every if fits(self._system, self._needs, self._hidden, each))
-        left = uncertified(self._system, self._needs, self._attackers, self._hidden, tables)
-        failures = sorted(self._failures)
-        unchecked = sorted(Demand(*each) for each in left - {(f.attacker, f.cell, f.side) for f in failures})
-        return Pattern(
-            self._hidden, self._needs, self._attackers, tuple(failures), tuple(unchecked), self._programs, tables
-        )
-
-    def fail(self, demand: Demand) -> None:
-        """Put a demand on record as failed."""
-        self._failures.append(demand)
-        self._witnesses.waive(demand)
-
-    def attack(self) -> list[Demand]:
-        """Return the demands that the pattern does not meet, those that go farthest first. Adds witnesses."""
-        attack = Attack(self._system, self._needs, self._hidden)
-        lost = []
-        for number, attacker in enumerate(self._attackers):
-            attack.know(attacker.known)
-            self._warm_up(attack, number)
-            mine = np.zeros_like(self._witnesses.required)
-            mine[number] = True
-            demands = self._witnesses.demands(self._witnesses.open() & mine)
-            for done, demand in enumerate(demands):
-                if not self._witnesses.is_met(demand) and not self._tried(attack, demand):
-                    lost.append(demand)
-                self._progress(f"attack by {attacker.name}", done + 1, len(demands))
-            attack.forget(attacker.known)
-        self._programs += attack.solved
-        return self._farthest_first(lost)
-
-    def _farthest_first(self, demands: Sequence[Demand]) -> list[Demand]:
-        return sorted(demands, key=lambda demand: (-self._witnesses.distance(demand), demand))
-
-    def _warm_up(self, attack: Attack, attacker: int) -> None:
-        """Push all open cells at once, in fixed directions: most demands need no program of their own."""
-        for turn in range(_WARM_UPS):
-            up, down = np.split(self._witnesses.open()[attacker], 2)
-            if not (up | down).any():
-                return
-            cells = self._witnesses.cells
-            bits = (cells * 0x9E3779B1 + (turn + 1) * 0x85EBCA6B) >> 16
-            signs = np.where(up & ~down, 1.0, np.where(down & ~up, -1.0, np.where(bits & 1, 1.0, -1.0)))
-            answer = attack.push(cells[up | down], signs[up | down])
-            if isinstance(answer, NoAnswer):
-                return
-            self._witnesses.add(answer)
-
-    def _tried(self, attack: Attack, demand: Demand) -> bool:
-        answer = attack.extreme(demand.cell, demand.side, self._witnesses.distance(demand))
-        if isinstance(answer, NoAnswer) or not self._witnesses.meets(answer, demand):
-            return False
-        self._witnesses.add(answer)
-        return True
-
-    def _repair(self, demands: Sequence[Demand]) -> None:
-        for done, demand in enumerate(demands):
-            if not self._witnesses.is_met(demand):
-                way = self._way(demand, self._near(demand.cell), self._hidden)
-                if isinstance(way, NoAnswer):
-                    way = self._way(demand, self._movable, self._hidden)
-                self._take(demand, way)
-            self._progress("repair", done + 1, len(demands))
-
-    def _reroute(self, demands: Sequence[Demand]) -> None:
-        self._witnesses.drop(self._hidden & ~self._core)
-        allowed, used = self._hidden, self._core.copy()
-        for done, demand in enumerate(demands):
-            if demand not in self._failures and not self._witnesses.is_met(demand):
-                way = self._way(demand, allowed, used)
-                if not isinstance(way, NoAnswer):  # else the certificate will call it unchecked
-                    self._take(demand, way)
-                    used |= way != 0
-            self._progress("reroute", done + 1, len(demands))
-        self._hidden = used
-
-    def _take(self, demand: Demand, way: Numbers | NoAnswer) -> None:
-        if way is NoAnswer.INFEASIBLE:
-            self.fail(demand)
-        elif not isinstance(way, NoAnswer):  # an unfinished one stays open: the certificate will call it unchecked
-            self._hidden = self._hidden | (way != 0)
-            self._witnesses.add(way)
-
-    def _way(self, demand: Demand, movable: Flags, free: Flags) -> Numbers | NoAnswer:
-        self._programs += 1
-        mine = movable.copy()
-        mine[self._attackers[demand.attacker].known] = False
-        costs = np.where(free, 0.0, self._weights)
-        goal = (demand.cell, demand.side, self._witnesses.distance(demand))
-        return route(self._system, self._needs, mine, costs, goal)
-
-    def _near(self, cell: int) -> Flags:
-        rows = self._system.equations[:, [cell]].nonzero()[0]
-        near = self._hidden.copy()
-        near[self._system.equations[rows].indices] = True
-        return near & self._movable
-
-    def _clean_up(self) -> None:
-        """Show each secondary cell that the proof can do without, largest first."""
-        attack = Attack(self._system, self._needs, self._hidden)
-        secondary = np.flatnonzero(self._hidden & self._system.shown & ~self._needs.primary)
-        order = secondary[np.argsort(-np.abs(self._system.values[secondary]), kind="stable")]
-        for done, cell in enumerate(order):
-            leaning = self._witnesses.demands(self._witnesses.open(int(cell)))
-            if len(leaning) <= _LEAN and attack.solved < _CLEAN_UP:
-                self._try_without(attack, int(cell), self._farthest_first(leaning))
-            self._progress("clean-up", done + 1, len(order))
-        self._programs += attack.solved
-
-    def _try_without(self, attack: Attack, cell: int, leaning: Sequence[Demand]) -> None:
-        before = len(self._witnesses)
-        attack.show(cell)
-        for demand in leaning:
-            if not self._witnesses.is_met_since(demand, before):
-                known = self._attackers[demand.attacker].known
-                attack.know(known)
-                met = self._tried(attack, demand)
-                attack.forget(known)
-                if not met:
-                    attack.hide(cell)
-                    return
-        moving = np.zeros(len(self._system), bool)
-        moving[cell] = True
-        self._witnesses.drop(moving)
-        self._hidden[cell] = False

@@ -23,10 +23,10 @@ import polars as pl
 from linker.disclosure.changes import Difference, change_rules
 from linker.disclosure.facts import CONTRIBUTOR, MONTH, FactFrame
 from linker.disclosure.needs import Needs, ProtectionPolicy, needs
+from linker.disclosure.pattern import Pattern
 from linker.disclosure.regions import contributions_to, unlinked
 from linker.disclosure.registered_system import Months, Place, RegisteredSystem, restricted, strictest
 from linker.disclosure.relations import CombinationFacts, Relation, related
-from linker.disclosure.suppression import Pattern
 from linker.disclosure.views import View
 
 _Union = tuple[Place, tuple[int, ...]]  # where it is, and the cells that it is the sum of

@@ -131,3 +131,18 @@ class Witnesses:
     def _column(self, demand: Demand) -> int:
         place = int(np.searchsorted(self.cells, demand.cell))
         return place if demand.side == 1 else place + len(self.cells)
+
+
+def lengthened(system: LinkedSystem, witness: Numbers) -> Numbers:
+    """Return a witness of a system with fewer virtual cells, with what these are in it."""
+    first, size = len(witness), len(system)
+    longer = np.concatenate([witness, np.zeros(size - first)])
+    defining = system.equations[:, first:].tocsc()
+    for place in range(size - first):
+        rows = defining.indices[defining.indptr[place] : defining.indptr[place + 1]]
+        row = next(row for row in rows if system.equations[[row]].indices.max() == first + place)
+        weights = system.equations[[row]]
+        own = weights.indices == first + place
+        others = float(weights.data[~own] @ longer[weights.indices[~own]])
+        longer[first + place] = -others / float(weights.data[own][0])
+    return longer
