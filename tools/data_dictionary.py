@@ -7,7 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from kinlink.delivery.datasets import DATASETS, Column
+from kinlink.delivery.dataset import Column
+from kinlink.delivery.datasets import DATASETS
 from linker import frames
 from linker.tables import registry
 from linker.tables.registry import PeriodType

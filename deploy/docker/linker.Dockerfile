@@ -28,7 +28,9 @@ COPY services/kinlink/__init__.py services/kinlink/ristretto255.py services/kinl
     services/kinlink/blinding.py services/kinlink/conversion_client.py services/kinlink/rekeying_client.py \
     services/kinlink/channel.py services/kinlink/ed25519.py services/kinlink/errors.py \
     services/kinlink/policy_signatures.py kinlink/
-COPY services/kinlink/delivery/__init__.py services/kinlink/delivery/datasets.py services/kinlink/delivery/period.py kinlink/delivery/
+COPY services/kinlink/delivery/__init__.py services/kinlink/delivery/dataset.py services/kinlink/delivery/datasets.py \
+    services/kinlink/delivery/encoded_datasets.py services/kinlink/delivery/refused_values.py \
+    services/kinlink/delivery/period.py kinlink/delivery/
 COPY services/kinlink/encoding/__init__.py services/kinlink/encoding/schema.py kinlink/encoding/
 COPY services/kinlink/encoding/normalisation kinlink/encoding/normalisation
 COPY services/kinlink/encoding/schemas kinlink/encoding/schemas

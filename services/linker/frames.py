@@ -18,6 +18,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from kinlink.delivery import datasets
+from kinlink.delivery.dataset import Dataset
 
 ID = pl.UInt32()
 
@@ -33,7 +34,7 @@ _ORIGIN: dict[str, pl.DataType] = {"source": pl.String(), "delivery_id": pl.Stri
 REKEYED = pl.Schema({"id": ID, "pseudonym": pl.Binary(), "key_version": pl.UInt32()})
 
 
-def _fact(dataset: datasets.Dataset) -> pl.Schema:
+def _fact(dataset: Dataset) -> pl.Schema:
     """Return the dataset's schema with each pseudonym column `x` as `x_id`, and its origin."""
     columns = {
         f"{column.name}_id" if column.kind or column.kind_column else column.name: (

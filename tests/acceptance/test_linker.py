@@ -13,11 +13,12 @@ import pytest
 
 from examples.stack import Stack
 from kinlink.client_config import ClientConfig
-from kinlink.delivery.datasets import DATASETS, Kind
+from kinlink.delivery.datasets import DATASETS
 from kinlink.errors import ConflictError, RefusedError, from_rpc_error
 from kinlink.linkage_client import LinkageClient
 from kinlink.linker.v1 import intake_service_pb2 as pb
 from kinlink.linker.v1.intake_service_pb2_grpc import IntakeServiceStub
+from kinlink.pseudonyms import Kind
 from kinlink.types.v1 import types_pb2
 from tests.unit import linker_fixtures as given
 

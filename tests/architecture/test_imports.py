@@ -43,8 +43,9 @@ OURS = {
         "servicekit",
     ),
     "linker": (
-        "kinlink.blinding", "kinlink.channel", "kinlink.conversion_client", "kinlink.delivery.datasets",
-        "kinlink.ed25519", "kinlink.encoding.schema", "kinlink.errors", "kinlink.linker", "kinlink.policy_signatures",
+        "kinlink.blinding", "kinlink.channel", "kinlink.conversion_client", "kinlink.delivery.dataset",
+        "kinlink.delivery.datasets", "kinlink.delivery.refused_values", "kinlink.ed25519", "kinlink.encoding.schema",
+        "kinlink.errors", "kinlink.linker", "kinlink.policy_signatures",
         "kinlink.pseudonymizer", "kinlink.pseudonyms", "kinlink.rekeying_client", "kinlink.ristretto255",
         "kinlink.types", "servicekit",
     ),

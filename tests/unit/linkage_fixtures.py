@@ -15,8 +15,8 @@ from typing import Any
 
 import polars as pl
 
-from kinlink.delivery.datasets import Kind
 from kinlink.encoding.encode import Encoder
+from kinlink.pseudonyms import Kind
 from linker import frames
 from linker.background import Report
 from linker.linkage import policy

@@ -14,11 +14,12 @@ import polars as pl
 import sqlalchemy as sa
 
 from kinlink import ristretto255
-from kinlink.delivery.datasets import DATASETS, Kind
+from kinlink.delivery.datasets import DATASETS
 from kinlink.encoding.encode import Encoder
 from kinlink.encoding.keys import EncodingKey
 from kinlink.encoding.schema import RECORD, TOKENS, LinkageSchema, find
 from kinlink.errors import UnavailableError
+from kinlink.pseudonyms import Kind
 from kinlink.types.v1 import types_pb2
 from linker.intake.header import Begin, ClaimedKey, Limits, kinds_of
 from linker.intake.intake import Chunk, Finish, Intake, Part

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from kinlink import ristretto255
-from kinlink.delivery.datasets import Kind
 from kinlink.errors import ConflictError, InputError, UnavailableError
+from kinlink.pseudonyms import Kind
 from kinlink.types.v1.types_pb2 import KeyRef
 from linker.linkage.rekeyed import Leaving
 from tests.unit import linker_fixtures as given

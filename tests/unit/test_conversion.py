@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from kinlink.delivery.datasets import Kind
 from kinlink.errors import ConflictError, UnavailableError
+from kinlink.pseudonyms import Kind
 from kinlink.types.v1.types_pb2 import KeyRef
 from linker.frames import FACTS
 from linker.intake.header import ClaimedKey

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from kinlink.delivery.datasets import Kind
+from kinlink.pseudonyms import Kind
 from linker.intake.header import ClaimedKey
 from linker.intake.intake import Chunk, Finish, Intake, Part
 from linker.intake.staging import Staging

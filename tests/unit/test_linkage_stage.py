@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from kinlink.delivery.datasets import Kind
 from kinlink.encoding.schema import find
+from kinlink.pseudonyms import Kind
 from linker.store import deliveries, linkages
 from linker.store.runs import Stage
 from servicekit.database import read

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from kinlink.delivery.datasets import Kind
+from kinlink.pseudonyms import Kind
 from linker.linkage import comparable
 from linker.store import deliveries
 from linker.store.runs import Stage

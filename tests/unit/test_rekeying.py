@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from kinlink.delivery.datasets import Kind
+from kinlink.pseudonyms import Kind
 from linker.intake.header import ClaimedKey
 from linker.intake.intake import Intake
 from linker.intake.retention import expire

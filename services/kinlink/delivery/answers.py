@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kinlink.delivery.datasets import REVIEW_ANSWERS
 from kinlink.delivery.deliver import Doors, Sent, Stages, send
+from kinlink.delivery.encoded_datasets import REVIEW_ANSWERS
 from kinlink.delivery.errors import ExtractError
 from kinlink.delivery.examine import Examination, examine
 from kinlink.delivery.mapping import ColumnRule, FileForm, Mapping, Text

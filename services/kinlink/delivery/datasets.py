@@ -9,35 +9,20 @@ read it from here, and the data dictionary is generated from it.
    first of month. Intervals are half-open: `valid_to` and `end` are the first
    day after.
 3. Amounts are integer øre.
-4. Encodings (`kinlink.encoding`) are filters in the order of their linkage schema's fields, and blocking tokens; the
-   delivery's header names the schema and the encoding key's version.
-5. It does not know how an extract is laid out (that is the mapping), nor what
+4. It does not know how an extract is laid out (that is the mapping), nor what
    the linker makes of a dataset.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 import polars as pl
 
+from kinlink.delivery.dataset import Column, Dataset
+from kinlink.delivery.encoded_datasets import PAYER_ENCODINGS, PERSON_ENCODINGS, REVIEW_ANSWERS
 from kinlink.linker.v1 import intake_service_pb2 as pb
-from kinlink.pseudonyms import Kind as Kind  # noqa: PLC0414 - also read from here
-
-# Ten digits as in a CPR number (day, also + 60, month, year, serial), however they are parted. The syntax is polars'.
-_GAP = r"[\s./\-\u{a0}\u{2010}-\u{2015}]"
-CPR_IN_TEXT = (
-    rf"(?:^|[^0-9])(?:0[1-9]|[12][0-9]|3[01]|6[1-9]|[78][0-9]|9[01]){_GAP}?(?:0[1-9]|1[0-2])"
-    rf"{_GAP}?[0-9]{{2}}{_GAP}{{0,3}}[0-9]{{4}}(?:[^0-9]|$)"
-)
-"""Text in which this stands is refused in every column, by the client and again by the intake."""
-
-RECORD_NUMBER = r"^\S*[0-9]\S*$"
-"""What an `encoding_id` looks like: a digit in it, and no blank, so that no name is taken for one."""
-
-MAX_PERSON_AMOUNT_ORE = 100_000_000_00
-"""More is posted on no person; a CPR number read as kroner is always more."""
+from kinlink.pseudonyms import Kind
 
 
 class PersonKind(StrEnum):
@@ -45,53 +30,6 @@ class PersonKind(StrEnum):
 
     CPR = "cpr"
     REPLACEMENT = "replacement"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a dataset.
-
-    `kind` is set when the column holds pseudonyms; `kind_column` names the column
-    that tells the kind row by row, for persons who may stand under a CPR or a
-    replacement number. `values` are the allowed codes. `first_of_month` dates are
-    refused on any other day.
-    """
-
-    name: str
-    dtype: pl.DataType
-    description: str
-    description_da: str
-    nullable: bool = False
-    kind: Kind | None = None
-    kind_column: str | None = None
-    values: tuple[str, ...] = ()
-    first_of_month: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """A deliverable dataset: its name, its wire number, what a row is, its columns.
-
-    `encoded`: it holds encodings, and its header names a linkage schema and a key of kind encoding.
-    """
-
-    name: str
-    number: pb.Dataset.ValueType
-    row: str
-    row_da: str
-    columns: tuple[Column, ...]
-    register_only: bool = False
-    encoded: bool = False
-
-    @property
-    def schema(self) -> pl.Schema:
-        """The polars schema, in column order."""
-        return pl.Schema({column.name: column.dtype for column in self.columns})
-
-    @property
-    def pseudonym_columns(self) -> tuple[Column, ...]:
-        """The columns that hold pseudonyms."""
-        return tuple(column for column in self.columns if column.kind or column.kind_column)
 
 
 _TEXT, _DATE, _ELEMENT = pl.String(), pl.Date(), pl.Binary()
@@ -353,62 +291,6 @@ EXCLUSIONS = Dataset(
         Column("valid_from", _DATE, "from this day", "fra og med"),
     ),
     register_only=True,
-)
-
-_ENCODING_ID = Column(
-    "encoding_id",
-    _TEXT,
-    "the source's own record id, unique in the delivery",
-    "kildens eget post-id, entydigt i leverancen",
-)
-_ENCODINGS = (
-    Column(
-        "fields",
-        pl.List(pl.Binary()),
-        "one keyed filter a field of the linkage schema, in its order; null where the value is missing or unusable",
-        "et nøglet filter pr. felt i koblingsskemaet, i dets rækkefølge; tom hvor værdien mangler eller er ubrugelig",
-    ),
-    Column(
-        "tokens",
-        pl.List(pl.Binary()),
-        "keyed blocking tokens, 8 bytes each; none when nothing usable is known",
-        "nøglede bloknøgler på 8 bytes; ingen når intet brugbart kendes",
-    ),
-)
-
-PERSON_ENCODINGS = Dataset(
-    "person_encodings",
-    pb.DATASET_PERSON_ENCODINGS,
-    "a registered person's name, birth date and address, encoded",
-    "en registreret persons navn, fødselsdato og adresse, kodet",
-    (_cpr("person", "the person", "personen"), *_ENCODINGS),
-    register_only=True,
-    encoded=True,
-)
-
-PAYER_ENCODINGS = Dataset(
-    "payer_encodings",
-    pb.DATASET_PAYER_ENCODINGS,
-    "what a record without a usable CPR number knows of its payer, encoded",
-    "hvad en post uden brugbart personnummer ved om betaleren, kodet",
-    (_ENCODING_ID, *_ENCODINGS),
-    encoded=True,
-)
-
-REVIEW_ANSWERS = Dataset(
-    "review_answers",
-    pb.DATASET_REVIEW_ANSWERS,
-    "a source's answer about one of its own records in review",
-    "kildens svar om en af dens egne poster til gennemsyn",
-    (
-        _ENCODING_ID,
-        _cpr(
-            "person",
-            "who it is; null when it is nobody in the register",
-            "hvem det er; tom når ingen i registret er det",
-            nullable=True,
-        ),
-    ),
 )
 
 DATASETS: dict[str, Dataset] = {

@@ -13,7 +13,6 @@ from pathlib import Path
 import polars as pl
 
 from kinlink.blinding import Progress
-from kinlink.delivery.datasets import Kind
 from kinlink.delivery.describe import Usable
 from kinlink.delivery.encoding import unreadable
 from kinlink.delivery.errors import ExtractError, RejectShareError
@@ -22,6 +21,7 @@ from kinlink.delivery.period import Period
 from kinlink.delivery.read import LINE, Extract
 from kinlink.delivery.records import join_records
 from kinlink.delivery.validate import REJECTS, UNKNOWN_CODE, Validated, Validator, rows_schema
+from kinlink.pseudonyms import Kind
 
 
 @dataclass(frozen=True, slots=True)

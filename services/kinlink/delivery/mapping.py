@@ -14,7 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kinlink.delivery.datasets import PAYER_ENCODINGS, POSTINGS, Column, Dataset
+from kinlink.delivery.dataset import Column, Dataset
+from kinlink.delivery.datasets import POSTINGS
+from kinlink.delivery.encoded_datasets import PAYER_ENCODINGS
 from kinlink.delivery.values import NumberForm
 from kinlink.encoding.schema import LinkageSchema
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from kinlink.delivery.datasets import Dataset
+from kinlink.delivery.dataset import Dataset
 from kinlink.delivery.errors import MappingError
 from kinlink.delivery.mapping import ColumnRule, Described, Text
 from kinlink.delivery.section import Section

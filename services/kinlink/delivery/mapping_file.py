@@ -12,13 +12,15 @@ from pathlib import Path
 
 import polars as pl
 
-from kinlink.delivery.datasets import DATASETS, Column, Dataset, Kind
+from kinlink.delivery.dataset import Column, Dataset
+from kinlink.delivery.datasets import DATASETS
 from kinlink.delivery.encoding import ENCODINGS, MOJIBAKE
 from kinlink.delivery.errors import MappingError
 from kinlink.delivery.mapping import CodeList, ColumnRule, FileForm, Mapping, Records, columns_of
 from kinlink.delivery.mapping_fields import read_described, text_in
 from kinlink.delivery.section import Section, place
 from kinlink.delivery.values import NumberForm, parse_date
+from kinlink.pseudonyms import Kind
 
 _ALIASES = {"latin-1": "iso-8859-1", "cp1252": "windows-1252", "utf8": "utf-8"}
 _ADDRESS_PARTS = 5

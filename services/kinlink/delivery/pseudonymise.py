@@ -20,9 +20,10 @@ import polars as pl
 
 from kinlink import pseudonyms
 from kinlink.blinding import Progress
-from kinlink.delivery.datasets import Dataset, Kind
+from kinlink.delivery.dataset import Dataset
 from kinlink.delivery.examine import shifted
 from kinlink.pseudonymizer_client import PseudonymizerClient
+from kinlink.pseudonyms import Kind
 from kinlink.types.v1.types_pb2 import KeyRef
 
 CHUNK_BYTES = 4 * 1024 * 1024

@@ -13,11 +13,14 @@ from __future__ import annotations
 import polars as pl
 
 from kinlink.delivery import identifiers, values
-from kinlink.delivery.datasets import CPR_IN_TEXT, Column, Kind, PersonKind
+from kinlink.delivery.dataset import Column
+from kinlink.delivery.datasets import PersonKind
 from kinlink.delivery.mapping import CodeList, ColumnRule, Mapping, Text
 from kinlink.delivery.period import Period
 from kinlink.delivery.read import ROW
+from kinlink.delivery.refused_values import CPR_IN_TEXT
 from kinlink.delivery.values import Form
+from kinlink.pseudonyms import Kind
 
 _TEXT_LENGTH = 500
 _SPACE = " "

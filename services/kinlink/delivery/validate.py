@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from kinlink.delivery.datasets import MAX_PERSON_AMOUNT_ORE, RECORD_NUMBER, Dataset
+from kinlink.delivery.dataset import Dataset
 from kinlink.delivery.errors import MappingError
 from kinlink.delivery.mapping import CodeList, ColumnRule, Described, Mapping, columns_of
 from kinlink.delivery.period import Period
 from kinlink.delivery.read import ROW
+from kinlink.delivery.refused_values import MAX_PERSON_AMOUNT_ORE, RECORD_NUMBER
 from kinlink.delivery.rules import Rules, Sheet, text_of, unknown_code
 
 REJECTS = pl.Schema(

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import grpc
 
-from kinlink.delivery.datasets import Kind
 from kinlink.linker.v1 import rekeying_service_pb2 as pb
 from kinlink.linker.v1.rekeying_service_pb2_grpc import RekeyingServiceServicer
+from kinlink.pseudonyms import Kind
 from kinlink.types.v1.types_pb2 import KeyRef
 from linker.doors.intake_api import timestamp
 from linker.rekeyings import Rekeyings

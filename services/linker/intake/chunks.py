@@ -15,7 +15,7 @@ import struct
 import polars as pl
 import pyarrow as pa
 
-from kinlink.delivery.datasets import Dataset
+from kinlink.delivery.dataset import Dataset
 
 _RECORD_BATCH = 3
 _HEADER_TYPE, _HEADER = 1, 2  # fields of the flatbuffer table Message (Arrow's Message.fbs)

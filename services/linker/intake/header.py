@@ -18,7 +18,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from kinlink.delivery.datasets import DATASETS, Dataset, Kind, PersonKind
+from kinlink.delivery.dataset import Dataset
+from kinlink.delivery.datasets import DATASETS, PersonKind
+from kinlink.pseudonyms import Kind
 from kinlink.types.v1 import types_pb2
 from linker.intake import encoded
 from linker.store.deliveries import Header

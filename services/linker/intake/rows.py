@@ -21,17 +21,11 @@ from datetime import date
 import polars as pl
 
 from kinlink import ristretto255
-from kinlink.delivery.datasets import (
-    CPR_IN_TEXT,
-    MAX_PERSON_AMOUNT_ORE,
-    RECORD_NUMBER,
-    Column,
-    Dataset,
-    Kind,
-    PersonKind,
-)
+from kinlink.delivery.dataset import Column, Dataset
+from kinlink.delivery.datasets import PersonKind
+from kinlink.delivery.refused_values import CPR_IN_TEXT, MAX_PERSON_AMOUNT_ORE, RECORD_NUMBER
 from kinlink.encoding.schema import LinkageSchema
-from kinlink.pseudonyms import PSEUDONYM_KINDS
+from kinlink.pseudonyms import PSEUDONYM_KINDS, Kind
 from linker.intake import encoded
 
 MAX_FAULTS = 20

@@ -20,8 +20,9 @@ from typing import Protocol
 import polars as pl
 
 from kinlink import ristretto255
-from kinlink.delivery.datasets import DATASETS, Kind
+from kinlink.delivery.datasets import DATASETS
 from kinlink.errors import ConflictError, InputError, RefusedError
+from kinlink.pseudonyms import Kind
 from kinlink.types.v1 import types_pb2
 from linker.frames import FACTS, ID, IDENTITIES, check
 from linker.intake.rows import pseudonyms

@@ -13,8 +13,8 @@ from typing import Any, Final
 import polars as pl
 import sqlalchemy as sa
 
-from kinlink.delivery.datasets import Kind
 from kinlink.delivery.period import Period
+from kinlink.pseudonyms import Kind
 from linker.linkage import comparable
 from linker.linkage.comparable import ORDER
 from linker.store import deliveries

@@ -13,7 +13,7 @@ from typing import Protocol
 import polars as pl
 
 from kinlink import ristretto255
-from kinlink.delivery.datasets import Kind
+from kinlink.pseudonyms import Kind
 from kinlink.types.v1 import types_pb2
 from linker.frames import IDENTITIES, REKEYED, check
 from linker.linkage.conversion import Converter, Progress

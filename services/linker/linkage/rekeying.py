@@ -24,8 +24,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from kinlink.delivery.datasets import DATASETS, Kind
+from kinlink.delivery.datasets import DATASETS
 from kinlink.errors import RefusedError
+from kinlink.pseudonyms import Kind
 from kinlink.types.v1 import types_pb2
 from linker.background import Report
 from linker.linkage.conversion import convert_all, standing

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from kinlink.blinding import unreported
-from kinlink.delivery.datasets import PAYER_ENCODINGS, PERSON_ENCODINGS
 from kinlink.delivery.describe import encoded, records_of
+from kinlink.delivery.encoded_datasets import PAYER_ENCODINGS, PERSON_ENCODINGS
 from kinlink.delivery.errors import MappingError
 from kinlink.delivery.examine import Examination, examine, validated
 from kinlink.delivery.mapping import Described

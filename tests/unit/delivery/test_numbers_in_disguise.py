@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from kinlink.delivery.datasets import CPR_IN_TEXT, DATASETS, MAX_PERSON_AMOUNT_ORE
+from kinlink.delivery.datasets import DATASETS
+from kinlink.delivery.refused_values import CPR_IN_TEXT, MAX_PERSON_AMOUNT_ORE
 from linker.intake.rows import faults
 from tests.unit import linker_fixtures as given
 from tests.unit.delivery.extracts import HEADER, PAYER_HEADER, SOUND, TWIN_POSTINGS, examined, payer

@@ -7,7 +7,8 @@ import io
 
 import polars as pl
 
-from kinlink.delivery.datasets import ALIASES, POSTINGS, Dataset
+from kinlink.delivery.dataset import Dataset
+from kinlink.delivery.datasets import ALIASES, POSTINGS
 from kinlink.delivery.pseudonymise import CHUNK_BYTES, Prepared, replace
 from kinlink.delivery.validate import rows_schema
 
