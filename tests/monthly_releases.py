@@ -15,7 +15,7 @@ from linker.disclosure import gate
 from linker.disclosure.facts import FactFrame
 from linker.disclosure.policy import Policy
 from linker.disclosure.release import CellStatus, PastRelease, Release, ReleasedTable
-from linker.tables.registry import Measure, RegisteredTable, Unit
+from linker.tables.registered_table import Measure, RegisteredTable, Unit
 from tests.unit import gate_fixtures as g
 
 POLICY = g.with_rules(dominance=())

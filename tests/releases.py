@@ -21,7 +21,7 @@ from linker.disclosure.release import (
     TableOutcome,
     TableRecord,
 )
-from linker.tables.registry import Axis, Measure, PeriodType, RegisteredTable, Unit
+from linker.tables.registered_table import Axis, Measure, PeriodType, RegisteredTable, Unit
 
 TABLE_ID = "families_by_department"
 POLICY_DIGEST = hashlib.sha256(b"policy").hexdigest()

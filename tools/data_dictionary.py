@@ -11,7 +11,7 @@ from kinlink.delivery.dataset import Column
 from kinlink.delivery.datasets import DATASETS
 from linker import frames
 from linker.tables import registry
-from linker.tables.registry import PeriodType
+from linker.tables.registered_table import Axis, PeriodType
 from tools.markdown import NOTE, table
 
 LINKER = Path(frames.__file__).parent
@@ -184,7 +184,7 @@ def _released_da() -> Iterator[str]:
     yield from table(("kolonne", "betydning"), ((f"`{name}`", words[1]) for name, words in _FAMILY_TABLE.items()))
 
 
-def _categories(axis: registry.Axis, *, danish: bool = False) -> str:
+def _categories(axis: Axis, *, danish: bool = False) -> str:
     leaves = [axis.categories[0], "…", axis.categories[-1]] if axis.numeric else list(axis.categories)
     titles = axis.titles_da if danish else {}
     said = [f"`{name}` {titles.get(name, '')}".strip() if name != "…" else name for name in leaves]

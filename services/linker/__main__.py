@@ -44,7 +44,7 @@ from linker.store.family_tables import FamilyTables
 from linker.store.releases import Releases
 from linker.store.snapshots import Snapshots
 from linker.tables import contributions, registry
-from linker.tables.registry import RegistryError
+from linker.tables.registered_table import RegistryError
 from servicekit import database, server, telemetry
 from servicekit.access import AccessTable, AccessTableError
 from servicekit.audit import AuditLog

@@ -20,7 +20,7 @@ from linker.disclosure.policy import Policy
 from linker.disclosure.release import PastRelease, Release, ReleasedTable, TableOutcome
 from linker.families.families import families_with_children
 from linker.store.family_tables import FamilyTables
-from linker.tables.registry import PeriodType, RegisteredTable
+from linker.tables.registered_table import PeriodType, RegisteredTable
 from linker.tables.services import family_services
 from linker.tables.spending import family_spending
 

@@ -54,7 +54,7 @@ from linker.store.tables import facts as stored
 from linker.tables import contributions, registry, target_groups
 from linker.tables.catalogue import CatalogueError
 from linker.tables.coverage import coverage
-from linker.tables.registry import RegisteredTable
+from linker.tables.registered_table import RegisteredTable
 from linker.tables.services import family_services
 from linker.tables.spending import family_spending
 from linker.tables.target_groups import TargetGroupError

@@ -17,7 +17,7 @@ import polars as pl
 
 from linker.disclosure.facts import FactFrame
 from linker.disclosure.needs import ProtectionPolicy
-from linker.tables.registry import PeriodType, RegisteredTable, Unit
+from linker.tables.registered_table import PeriodType, RegisteredTable, Unit
 from tests.privacy.public_knowledge import Column, Term, months, term
 
 Contributions = dict[object, int]

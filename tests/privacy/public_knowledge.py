@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import product
 
 from linker.disclosure.release import CellStatus, ReleasedTable
-from linker.tables.registry import Axis, RegisteredTable, Unit
+from linker.tables.registered_table import Axis, RegisteredTable, Unit
 
 Region = tuple[tuple[str, frozenset[str]], ...]
 Term = tuple[str, Region]

@@ -15,7 +15,7 @@ import pytest
 
 from linker.disclosure import protection
 from linker.disclosure.release import CellStatus, Release
-from linker.tables.registry import PeriodType
+from linker.tables.registered_table import PeriodType
 from tests.unit import gate_fixtures as g
 
 Row = tuple[int, str, str, str, int, int]  # family, group, department, type, month, amount

@@ -14,7 +14,7 @@ from linker.disclosure.elimination import eliminate
 from linker.disclosure.linking import CrossTable, link
 from linker.disclosure.needs import needs
 from linker.disclosure.release import ReleasedTable
-from linker.tables.registry import RegisteredTable
+from linker.tables.registered_table import RegisteredTable
 from tests.privacy import towns as t
 from tests.privacy.protected_cells import Run, Secret, changes, secrets
 from tests.privacy.public_knowledge import Term, World, region, worlds

@@ -13,7 +13,7 @@ import pytest
 
 from linker.disclosure.facts import FactFrame
 from linker.disclosure.release import CellStatus, Release, ReleasedTable
-from linker.tables.registry import Axis, Measure, RegisteredTable, Unit
+from linker.tables.registered_table import Axis, Measure, RegisteredTable, Unit
 from tests.privacy import towns as t
 from tests.privacy.protected_cells import Run, Secret, changes, secrets
 from tests.privacy.public_knowledge import Column, World, term, worlds

@@ -29,7 +29,7 @@ from linker.disclosure.release import (
     ReleasedTable,
 )
 from linker.tables import registry
-from linker.tables.registry import Axis, Measure, PeriodType, RegisteredTable, Unit
+from linker.tables.registered_table import Axis, Measure, PeriodType, RegisteredTable, Unit
 from tests.privacy.protected_cells import Run, cells_of
 from tests.privacy.public_knowledge import Column, Region, Statement, Term, region, term
 

@@ -12,7 +12,7 @@ from linker.disclosure.facts import FactFrame
 from linker.disclosure.policy import Policy
 from linker.disclosure.release import CellStatus, Release, ReleasedCell
 from linker.tables import registry
-from linker.tables.registry import Axis, Measure, PeriodType, RegisteredTable, Unit
+from linker.tables.registered_table import Axis, Measure, PeriodType, RegisteredTable, Unit
 from tests.privacy import towns as t
 from tests.spec.disclosure_cases import Block, Case, amounts, read_cases
 

@@ -17,7 +17,7 @@ from linker.disclosure.needs import ProtectionPolicy
 from linker.disclosure.policy import Policy, TablePolicy
 from linker.disclosure.release import PastRelease, Release, ReleasedCell, ReleasedTable
 from linker.tables import registry
-from linker.tables.registry import Axis, Measure, PeriodType, RegisteredTable, Unit
+from linker.tables.registered_table import Axis, Measure, PeriodType, RegisteredTable, Unit
 
 LINKER = Path(registry.__file__).parent.parent
 REGISTRY = {table.table_id: table for table in registry.load(LINKER / "registry.toml")}

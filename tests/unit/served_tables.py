@@ -16,7 +16,7 @@ from linker.doors.family_table import FamilyTableDoor, FamilyTableGrants
 from linker.doors.statistics_api import StatisticsApi
 from linker.store.family_tables import FamilyTables
 from linker.store.releases import Releases
-from linker.tables.registry import PeriodType
+from linker.tables.registered_table import PeriodType
 from servicekit.access import AccessTable
 from servicekit.database import engine, migrate
 from tests import releases as made

@@ -13,7 +13,7 @@ from linker.disclosure.family_table.coded_tables import totals_ore
 from linker.disclosure.family_table.columns import HIDDEN, PROPERTIES, SOME, TOTAL, Bands, amounts, properties
 from linker.disclosure.policy import Policy, Spending
 from linker.disclosure.release import CellStatus, ReleasedAxis, ReleasedCell, ReleasedMeasure, ReleasedTable
-from linker.tables.registry import GROUP, RegisteredTable
+from linker.tables.registered_table import GROUP, RegisteredTable
 from tests import family_towns as f
 
 TOWN = f.town(1500)

@@ -8,7 +8,7 @@ import pytest
 
 from linker.disclosure.facts import ContributionError
 from linker.disclosure.release import ReleasedTable
-from linker.tables.registry import PeriodType
+from linker.tables.registered_table import PeriodType
 from tests.unit import gate_fixtures as g
 
 ROWS, COLUMNS = g.axis("row", ["x", "y", "z"]), g.axis("column", ["p", "q"])

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from linker.tables import registry
-from linker.tables.registry import PeriodType, RegisteredTable, RegistryError
+from linker.tables.registered_table import PeriodType, RegisteredTable, RegistryError
 
 SHIPPED = Path(registry.__file__).parent.parent / "registry.toml"
 REGISTRY = {table.table_id: table for table in registry.load(SHIPPED)}

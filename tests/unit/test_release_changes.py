@@ -10,7 +10,7 @@ import pytest
 from linker.disclosure import basis
 from linker.disclosure.facts import FactFrame
 from linker.disclosure.release import CellStatus, Release
-from linker.tables.registry import PeriodType
+from linker.tables.registered_table import PeriodType
 from tests.unit import gate_fixtures as g
 
 ROWS, COLUMNS = g.axis("row", ["x", "y", "z"]), g.axis("column", ["p", "q"])

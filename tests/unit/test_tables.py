@@ -16,7 +16,7 @@ from linker.tables import catalogue, registry
 from linker.tables.contributions import coverage_facts, family_facts, grouped, needed, spending_facts
 from linker.tables.coverage import coverage
 from linker.tables.periods import distinct_days, months_before, year_period, year_to
-from linker.tables.registry import PeriodType
+from linker.tables.registered_table import PeriodType, RegistryError
 from linker.tables.services import family_services
 from linker.tables.spending import family_spending
 from tests.unit.family_rows import facts, members
@@ -315,5 +315,5 @@ def test_tables_need_the_frames_of_their_columns(table_id: str, expected: set[st
 )
 def test_a_table_that_nothing_computes_is_refused_by_name(table_id: str, changes: dict[str, Any]) -> None:
     table = next(table for table in REGISTRY if table.table_id == table_id)
-    with pytest.raises(registry.RegistryError, match=f"table {table_id}: nothing computes it"):
+    with pytest.raises(RegistryError, match=f"table {table_id}: nothing computes it"):
         needed([replace(table, **changes)])

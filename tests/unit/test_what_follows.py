@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from linker.disclosure.facts import FactFrame
 from linker.disclosure.release import PastRelease, Release
-from linker.tables.registry import PeriodType
+from linker.tables.registered_table import PeriodType
 from tests.unit import gate_fixtures as g
 
 AXES = ["group", "department"]

@@ -20,7 +20,7 @@ from linker.disclosure.release import (
     TableRecord,
 )
 from linker.disclosure.views import classification
-from linker.tables.registry import Axis, Measure, RegisteredTable, Unit
+from linker.tables.registered_table import Axis, Measure, RegisteredTable, Unit
 
 Categories = tuple[str, ...]
 _Cells = tuple[Categories, Mapping[Categories, int]]  # axes of a column, and codes → cell

@@ -36,7 +36,8 @@ from linker.disclosure.release import (
     canonical,
 )
 from linker.disclosure.search import Progress
-from linker.tables.registry import PeriodType, RegisteredTable, due
+from linker.tables.registered_table import PeriodType, RegisteredTable
+from linker.tables.registry import due
 
 _MONTHS = 12
 

@@ -34,7 +34,7 @@ from linker.disclosure.suppression import extend, protect
 from linker.disclosure.system import Flags, Integers, LinkedSystem
 from linker.disclosure.unions import united, united_again
 from linker.disclosure.views import View, remainders, views
-from linker.tables.registry import RegisteredTable, Unit
+from linker.tables.registered_table import RegisteredTable, Unit
 
 _ROUNDS = 4  # times that a pattern is looked at for what hidden parts tell together
 

@@ -18,7 +18,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, Self
 
-from linker.tables.registry import Unit
+from linker.tables.registered_table import Unit
 
 
 class CellStatus(StrEnum):

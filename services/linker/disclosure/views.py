@@ -17,7 +17,7 @@ from itertools import product
 from linker.disclosure.classification import Classification
 from linker.disclosure.facts import ContributionError, FactFrame
 from linker.disclosure.linking import CrossTable
-from linker.tables.registry import Axis, RegisteredTable
+from linker.tables.registered_table import Axis, RegisteredTable
 
 Region = tuple[tuple[str, tuple[str, ...]], ...]  # restricted axes by name, each with its leaves in order
 

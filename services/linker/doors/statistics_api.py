@@ -26,7 +26,7 @@ from linker.disclosure.family_table.coded_tables import UNIVERSE, Definition
 from linker.disclosure.release import CellStatus, ReleasedCell, ReleasedTable
 from linker.doors.family_table import FamilyTableDoor
 from linker.store.releases import Releases, Revision, StoredRelease, StoredTable
-from linker.tables.registry import PeriodType, RegisteredTable, Unit
+from linker.tables.registered_table import PeriodType, RegisteredTable, Unit
 from servicekit.audit import describe
 from servicekit.errors import NotFoundError
 from servicekit.identity import current_limits

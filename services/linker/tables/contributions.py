@@ -20,7 +20,7 @@ import polars as pl
 from linker import frames
 from linker.disclosure.facts import CONTRIBUTOR, MEMBERS, MONTH, FactFrame
 from linker.tables.coverage import COVERAGE
-from linker.tables.registry import GROUP, PeriodType, RegisteredTable, RegistryError
+from linker.tables.registered_table import GROUP, PeriodType, RegisteredTable, RegistryError
 
 FAMILIES, SPENDING, COVERED = "families", "spending", "coverage"
 _GROUPED = pl.Schema({CONTRIBUTOR: pl.Int64(), GROUP: pl.String()})

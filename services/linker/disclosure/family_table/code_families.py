@@ -31,7 +31,7 @@ from linker.disclosure.family_table.rounding import rounded
 from linker.disclosure.family_table.table import FAMILIES, FamilyTable, FamilyTableRecord, Refusal
 from linker.disclosure.policy import Policy, Spending
 from linker.disclosure.release import ReleasedTable
-from linker.tables.registry import Axis, RegisteredTable
+from linker.tables.registered_table import Axis, RegisteredTable
 
 _DEPARTMENT = "department"
 

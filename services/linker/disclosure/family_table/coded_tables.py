@@ -20,7 +20,7 @@ import polars as pl
 from linker.disclosure.family_table.columns import HIDDEN, SOME, TOTAL, Bands
 from linker.disclosure.family_table.rounding import SUFFIX
 from linker.disclosure.release import CellStatus, ReleasedAxis, ReleasedCell, ReleasedMeasure, ReleasedTable
-from linker.tables.registry import Axis, Unit
+from linker.tables.registered_table import Axis, Unit
 
 _STEP_ORE = 100_000
 _HIDDEN_DA = "Skjult"

@@ -27,7 +27,7 @@ from linker.disclosure.family_table.rounding import SUFFIX
 from linker.disclosure.needs import ProtectionPolicy
 from linker.disclosure.policy import FamilyTablePolicy
 from linker.disclosure.release import CellStatus, ReleasedTable
-from linker.tables.registry import GROUP, Axis, RegisteredTable
+from linker.tables.registered_table import GROUP, Axis, RegisteredTable
 
 _AMOUNT = "amount_ore"
 _DEPARTMENT = "department"
