@@ -108,12 +108,12 @@ class DualControl:
             return self._existing(connection, change.change_id, people)
 
     def approve(self, caller: Caller, change_id: str, signature: bytes) -> Standing:
-        """Add the caller's approval.
+        """Add the caller's approval. The same again, also after the change took effect, changes nothing.
 
         Raises:
             NotFoundError: CHANGE_UNKNOWN.
             DeniedError: OWN_PROPOSAL, SIGNER_UNKNOWN, SIGNER_NOT_CALLER, SIGNATURE_INVALID.
-            PreconditionError: CHANGE_APPLIED, CHANGE_EXPIRED, ALREADY_APPROVED.
+            PreconditionError: CHANGE_APPLIED, CHANGE_EXPIRED.
         """
         found = self._named(change_id)
         with self._step(caller, found.change, found.document, signature, self._engine.begin) as (connection, facts):
@@ -122,12 +122,11 @@ class DualControl:
             if standing.change.proposer == _name(caller):
                 raise DeniedError("whoever proposed a change does not approve it", "OWN_PROPOSAL")
             _check_signature(people, caller, Verb.APPROVE, standing.document, signature)
-            if standing.state is ChangeState.APPLIED:
-                raise PreconditionError("this change took effect already", "CHANGE_APPLIED")
-            self._check_dates(standing.change)
-            if any((one.signer, one.signature) == (_name(caller), signature) for one in standing.approvals):
-                raise PreconditionError("this person has approved this change already", "ALREADY_APPROVED")
-            changes.add_approval(connection, change_id, _name(caller), signature, self._now())
+            if all((one.signer, one.signature) != (_name(caller), signature) for one in standing.approvals):
+                if standing.state is ChangeState.APPLIED:
+                    raise PreconditionError("this change took effect already", "CHANGE_APPLIED")
+                self._check_dates(standing.change)
+                changes.add_approval(connection, change_id, _name(caller), signature, self._now())
             self._record(connection, caller, facts)
             return self._existing(connection, change_id, people)
 

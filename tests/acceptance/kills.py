@@ -48,7 +48,6 @@ class Battered:
     random: random.Random
     fault: str = ""
     at_once: bool = False
-    settled: Sequence[str] = ()  # reasons with which a command that is tried again says that it took effect before
     deaths: list[Death] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     promised: dict[str, int] = field(default_factory=dict)
@@ -95,7 +94,7 @@ class Battered:
         for service in SERVICES:
             self._arm(service)
         command = self.stack.command(*arguments)
-        for tries in range(_TRIES):
+        for _ in range(_TRIES):
             victim = outside.pop(0) if outside else ""
             at = self.random.uniform(0, self.commands_s.get(name, 2.0)) if victim else None
             begun = time.monotonic()
@@ -107,8 +106,6 @@ class Battered:
                 self.wrong += [f"after {name}: {file} is left over" for file in orphans(self.stack.folder / "linker")]
                 if self.wrong:
                     raise AssertionError("\n".join(self.wrong))
-                return ended
-            if tries and any(f"[{reason}]" in ended.stderr for reason in self.settled):
                 return ended
             if ended.returncode not in (ExitCode.UNAVAILABLE, -9):
                 raise AssertionError(f"{name} ended with {ended.returncode}: {ended.stdout}{ended.stderr}")

@@ -160,7 +160,7 @@ def test_one_persons_approval_arriving_twice_counts_once(replicas: list[Replica]
     change, (one, two) = _change(), replicas
     _propose(one, change)
     outcomes = _together(lambda: _approve(one, change, "custodian/b"), lambda: _approve(two, change, "custodian/b"))
-    assert outcomes == ["ALREADY_APPROVED", "proposed"]
+    assert outcomes == ["proposed", "proposed"]
     assert [signed.signer for signed in one.control.changes()[0].approvals] == ["custodian/b"]
 
 
