@@ -111,7 +111,6 @@ _CERTIFICATE = "Ask the service's operator for a certificate of this deployment.
 
 NEXT: dict[str, str] = {
     "ACCESS_DENIED": "Use a certificate with another role, or ask the service's operator for access.",
-    "ALREADY_APPROVED": "See `kinlink approvals show` for who is still missing.",
     "APPROVALS_MISSING": "See `kinlink approvals show` for who has signed.",
     "ATTESTATION_INVALID": _VERSIONS,
     "AUDIT_UNAVAILABLE": "Nothing was done. Try again; if it lasts, tell the service's operator.",
@@ -184,6 +183,7 @@ NEXT: dict[str, str] = {
     "OWN_PROPOSAL": "Ask another custodian and a reviewer.",
     "PERIOD_MISMATCH": "Nothing was stored. Give the period that the extract covers; under two it counts twice.",
     "PLAIN_DOOR_CLOSED": "",
+    "PROOF_MALFORMED": "Both services must be of versions that fit. If they are, tell both data-protection officers.",
     "PROPOSER_REMOVED": "",
     "PSEUDONYMIZER_UNAVAILABLE": "",
     "REASON_IDENTIFIER": "Give a reason that names nobody, such as a case number.",

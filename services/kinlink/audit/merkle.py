@@ -173,6 +173,13 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
         raise ProofError(f"the proof for entry {index} does not lead to the root of {size} entries")
 
 
+def is_consistency_proof(old_size: int, new_size: int, proof: Sequence[bytes]) -> bool:
+    """Say whether a proof from `old_size` to `new_size` has this form: as many hashes, whatever they prove."""
+    if any(len(h) != HASH_BYTES for h in proof) or not 0 <= old_size <= new_size:
+        return False
+    return len(proof) == len(consistency_proof(old_size, new_size, lambda _level, _index: bytes(HASH_BYTES)))
+
+
 def verify_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
     """Check that the log of `new_size` and `new_root` continues that of `old_size` and `old_root` (RFC 9162, 2.1.4.2).
 

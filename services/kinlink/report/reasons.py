@@ -126,6 +126,10 @@ MEANINGS: dict[str, Meaning] = {
         "Et vidne har set en anden udgave af loggen. Tal med den dataansvarlige i dag.",
         "A witness has seen another version of the log. Talk to the controller today.",
     ),
+    "PROOF_MALFORMED": _ask(
+        "En log bad et vidne om en underskrift uden et brugbart bevis. Spørg driften hvorfor.",
+        "A log asked a witness for a signature without a usable proof. Ask the operator why.",
+    ),
     "SAMPLE_MISMATCH": _ask(
         "En indehavers stikprøve af genberegnede pseudonymer var forkert. Nøglen kan ikke tilintetgøres endnu.",
         "A holder's sample of rekeyed pseudonyms was wrong. The key cannot be destroyed yet.",
@@ -137,7 +141,6 @@ MEANINGS: dict[str, Meaning] = {
     ),
     **dict.fromkeys(
         (
-            "ALREADY_APPROVED",
             "APPROVALS_MISSING",
             "OWN_PROPOSAL",
             "REASON_IDENTIFIER",

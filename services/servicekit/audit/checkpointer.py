@@ -125,8 +125,7 @@ class Checkpointer:
             return
         except (AnchorError, WitnessError) as error:
             _log.warning("a checkpoint was not taken", place=place.uri, size=size, cause=str(error))
-            forked = isinstance(error, WitnessError) and error.forked
-            self._note(place.uri, "writing", "LOG_FORKED" if forked else "ANCHOR_UNAVAILABLE")
+            self._note(place.uri, "writing", error.reason if isinstance(error, WitnessError) else "ANCHOR_UNAVAILABLE")
             return
         except Exception as error:  # noqa: BLE001 - a place must never end the thread
             _log.warning("a checkpoint was not taken", place=place.uri, size=size, cause=type(error).__name__)

@@ -33,6 +33,7 @@ from servicekit.settings import ServerSettings
 from servicekit.settings import Witness as WitnessSettings
 
 _TIMEOUT_S = 20.0
+_TOLD = ("LOG_FORKED", "PROOF_MALFORMED")  # a witness's words that the log repeats; else it is just not there
 
 
 class Witness:
@@ -51,7 +52,8 @@ class Witness:
         Raises:
             InvalidError: NOTE_INVALID. NotFoundError: LOG_UNKNOWN. DeniedError: LOG_KEY_UNKNOWN.
             PreconditionError: CHECKPOINT_STALE, `old_size` is not that of the newest checkpoint signed here (which
-                `metadata` holds); LOG_FORKED, this checkpoint does not continue that one.
+                `metadata` holds); LOG_FORKED, this checkpoint does not continue that one; PROOF_MALFORMED, what came
+                with it is no proof between the two sizes, and so says nothing of the log.
             UnavailableError: WITNESS_BUSY, another checkpoint of this log was taken at the same moment.
         """
         checkpoint = self._verified(signed)
@@ -95,6 +97,9 @@ class Witness:
             message = f"the newest checkpoint signed here has {known} entries; prove that this one continues it"
             raise PreconditionError(message, "CHECKPOINT_STALE", metadata={"size": str(known)})
         root = newest.root if newest else merkle.EMPTY_ROOT
+        if not merkle.is_consistency_proof(known, checkpoint.size, consistency):
+            message = f"this is no proof from {known} to {checkpoint.size} entries; send it as RFC 9162 has it"
+            raise PreconditionError(message, "PROOF_MALFORMED")
         try:
             merkle.verify_consistency(known, checkpoint.size, consistency, root, checkpoint.root)
         except merkle.ProofError as error:
@@ -103,12 +108,12 @@ class Witness:
 
 
 class WitnessError(Exception):
-    """A witness did not sign; `forked` when it says that the log is not the one that it knows."""
+    """A witness did not sign; `reason` is what the log's entry says."""
 
-    def __init__(self, message: str, *, forked: bool = False) -> None:
+    def __init__(self, message: str, reason: str = "ANCHOR_UNAVAILABLE") -> None:
         """Say why."""
         super().__init__(message)
-        self.forked = forked
+        self.reason = reason
 
 
 class RemoteWitness:
@@ -148,7 +153,8 @@ class RemoteWitness:
         except NoteError as error:
             raise WitnessError(f"its signature is not that of {self._key.name}") from error
         except KinlinkError as error:
-            raise WitnessError(error.reason, forked=error.reason == "LOG_FORKED") from error
+            reason = error.reason if error.reason in _TOLD else "ANCHOR_UNAVAILABLE"
+            raise WitnessError(error.reason, reason) from error
         row = {"size": checkpoint.size, "witness": self._key.name, "line": line}
         with suppress(IntegrityError), self._engine.begin() as connection:  # unless another replica was first
             connection.execute(insert(rows), row)
@@ -159,7 +165,7 @@ class RemoteWitness:
         except KinlinkError as error:
             known = int(error.metadata.get("size", "0")) if error.reason == "CHECKPOINT_STALE" else -1
             if known > checkpoint.size:
-                raise WitnessError(f"it has signed this log with {known} entries", forked=True) from error
+                raise WitnessError(f"it has signed this log with {known} entries", "LOG_FORKED") from error
             if known < 0 or known == old_size:
                 raise
             return self._add(stub, known, checkpoint, signed)
