@@ -16,7 +16,8 @@ from typing import Self
 
 import numpy as np
 
-from linker.cell_file import CellFile, CellFileError, load
+from linker.cell_file import CellFile, load
+from linker.cell_policy import CellFileError
 from linker.disclosure.pattern import Pattern
 from linker.disclosure.suppression import protect
 from linker.disclosure.system import NotAdditiveError
