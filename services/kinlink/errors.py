@@ -223,6 +223,7 @@ NEXT: dict[str, str] = {
     "TOO_MANY_OPEN_DELIVERIES": "",
     "TRUST_DOMAIN_UNKNOWN": _CERTIFICATE,
     "WITNESS_BUSY": "",
+    "YEAR_CLOSED": "Nothing is left to do: run a later year. docs/how-to/close-a-year.md says when years close.",
 }
 """What to do next, by the reason of a service's refusal; "" where the service's own message says it."""
 # Where gRPC says in its own words whom it could not connect to.

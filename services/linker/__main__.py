@@ -27,7 +27,7 @@ from linker.doors.review_api import ReviewApi
 from linker.doors.statistics_api import StatisticsApi
 from linker.intake.header import Limits
 from linker.intake.intake import Intake
-from linker.intake.retention import retained
+from linker.intake.retention import expire
 from linker.intake.staging import Staging
 from linker.key_service import PseudonymizerKeys, key_states
 from linker.linkage import policy as linkage_policy
@@ -35,6 +35,7 @@ from linker.linkage.policy import LinkagePolicyError
 from linker.linkage.rekeying import RekeyingWork
 from linker.pipeline import LinkagePipeline
 from linker.rekeyings import Rekeyings
+from linker.retention import looked_after
 from linker.review import Review
 from linker.runs import Runs
 from linker.settings import LinkerSettings
@@ -45,6 +46,7 @@ from linker.store.releases import Releases
 from linker.store.snapshots import Snapshots
 from linker.tables import contributions, registry
 from linker.tables.registered_table import RegistryError
+from linker.year_closing import erase_due
 from servicekit import database, server, telemetry
 from servicekit.access import AccessTable, AccessTableError
 from servicekit.audit import AuditLog
@@ -137,7 +139,7 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
         access = AccessTable.load(settings.access)
         families = FamilyTableDoor(family_tables, FamilyTableGrants(access))
         with kept(audit, engine, settings, "linker", folder, real=settings.real) as log:
-            disclosure.record(audit)
+            disclosure.record(engine, audit)
             linkage_stage.record(linkage, audit)
 
             def stopping() -> None:
@@ -148,7 +150,11 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
             intake.open()
             runs.open()
             rekeyings.open(RekeyingWork(store, audit, connect, settings.purpose, rekeyings.wait))
-            with retained(store, linkage.encodings_kept_days, audit):
+            retention = [
+                partial(expire, store, linkage.encodings_kept_days, audit),
+                partial(erase_due, engine, releases, disclosure.policy.retention, audit),
+            ]
+            with looked_after(retention):
                 server.run(settings, register, (*SERVICES, *AUDIT_SERVICES), access, audit, stopping=stopping)
 
 

@@ -1,6 +1,7 @@
 """The work of a linkage run: from accepted deliveries to a release.
 
-1. conversion: encodings whose retention ended are deleted; source pseudonyms become ids, a delivery at a time.
+1. conversion: encodings and bases whose retention ended are deleted, and a year that is closed is refused; source
+   pseudonyms become ids, a delivery at a time.
 2. linkage: records without a usable CPR number are linked by their encodings (`linkage_stage`).
 3. aliases: the newest snapshot is pinned; links are put on postings, number changes are resolved, exclusions applied.
 4. families: residents on the reference date, and the C-families they form.
@@ -29,6 +30,7 @@ import structlog
 
 from linker import frames
 from linker.background import Report
+from linker.disclosure.closing import ClosedYearError
 from linker.disclosure.facts import ContributionError, FactFrame
 from linker.disclosure.family_table import FamilyTable
 from linker.disclosure.gate import protect
@@ -58,6 +60,7 @@ from linker.tables.registered_table import RegisteredTable
 from linker.tables.services import family_services
 from linker.tables.spending import family_spending
 from linker.tables.target_groups import TargetGroupError
+from linker.year_closing import erase_due, refuse_closed
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.errors import PreconditionError
 from servicekit.identity import caller_uri, request_id
@@ -90,9 +93,12 @@ class LinkagePipeline:
             KinlinkError: the pseudonymizer is away, or refuses.
             PreconditionError: the data do not allow it; names codes. CATALOGUE_CONTRADICTORY, rows of a service
                 differ; TARGET_GROUP_UNDEFINED, a target group asks for a service or flag that the catalogue
-                does not have; CODE_NOT_REGISTERED, facts have a code that the registry's axes do not.
+                does not have; CODE_NOT_REGISTERED, facts have a code that the registry's axes do not; YEAR_CLOSED, no
+                release of the year is made any more.
         """
         expire(self.store, self.linkage.encodings_kept_days, self.audit)
+        erase_due(self.store.engine, self.releases, self.policy.retention, self.audit)
+        refuse_closed(year, self.releases, self.policy.retention)
         with self.connect() as converter:
             convert_all(self.store, converter, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))
         quality, notes = LinkageStage(self.store, self.linkage)(datetime.now(UTC).date(), report)
@@ -102,6 +108,8 @@ class LinkagePipeline:
                 snapshot = pinned.snapshot.number
         except CatalogueError as error:
             raise PreconditionError(str(error), "CATALOGUE_CONTRADICTORY") from error
+        except ClosedYearError as error:  # since the run began
+            raise PreconditionError(str(error), "YEAR_CLOSED") from error
         except ContributionError as error:
             raise PreconditionError(str(error), "CODE_NOT_REGISTERED") from error
         except TargetGroupError as error:

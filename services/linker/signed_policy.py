@@ -3,15 +3,17 @@
 1. The bytes that were signed are the bytes that are read as policy.
 2. Real identifiers need a signed policy. Without signers, synthetic ones may be served; the log says so once.
 3. Every start leaves an entry in the audit log: which policy, by whose signatures.
+4. An older policy is refused, however well it is signed: a loosened or tightened rule is not undone by an old file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+import sqlalchemy as sa
 import structlog
 
 from kinlink import policy_signatures
@@ -19,6 +21,8 @@ from kinlink.policy_signatures import SUFFIX, PolicySignatureError
 from linker.disclosure import policy
 from linker.disclosure.policy import Policy, PolicyError
 from linker.disclosure.release import canonical
+from linker.store import policies
+from linker.store.policies import OlderPolicyError
 from servicekit.audit import AuditEntry, AuditLog
 
 _log = structlog.get_logger(__name__)
@@ -32,16 +36,31 @@ class SignedPolicy:
     sha256: str
     signers: tuple[str, ...]
 
-    def record(self, audit: AuditLog) -> None:
-        """Log which policy is in force.
+    def record(self, engine: sa.Engine, audit: AuditLog) -> None:
+        """Note and log which policy is in force.
 
         Raises:
+            OlderPolicyError: the linker has run with a newer one; that is in the log, too.
             UnavailableError: AUDIT_UNAVAILABLE.
         """
         if not self.signers:
             _log.warning("the disclosure policy is not signed: disclosure_signers names nobody")
-        proof = {"digest": self.policy.digest, "sha256": self.sha256, "signers": list(self.signers)}
-        audit.append(AuditEntry("disclosure.loaded", "", "ok", evidence=canonical(proof)))
+        entry = AuditEntry("disclosure.loaded", "", "ok", evidence=canonical(self._proof()))
+        try:
+            with engine.begin() as connection:
+                policies.admit(connection, self.policy)
+                audit.append(entry, connection)
+        except OlderPolicyError:
+            audit.append(replace(entry, outcome="refused", reason="POLICY_OLDER"))
+            raise
+
+    def _proof(self) -> dict[str, object]:
+        return {
+            "serial": self.policy.serial,
+            "digest": self.policy.digest,
+            "sha256": self.sha256,
+            "signers": list(self.signers),
+        }
 
 
 def load(path: Path, signers: Mapping[str, bytes], *, real: bool) -> SignedPolicy:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ import linker
 from kinlink.errors import UnavailableError
 from linker.disclosure import policy as disclosure_policy
 from linker.intake.intake import Intake
-from linker.intake.retention import expire, retained
+from linker.intake.retention import expire
 from linker.linkage import policy as linkage_policy
 from linker.linkage.conversion import convert_all
 from linker.pipeline import LinkagePipeline
+from linker.retention import looked_after
 from linker.store import deliveries
 from linker.store.family_tables import FamilyTables
 from linker.store.releases import Releases
@@ -161,7 +163,7 @@ def test_a_run_begins_by_deleting_what_is_due(store: Snapshots, intake: Intake) 
 
 def test_a_running_service_deletes_what_becomes_due(store: Snapshots, intake: Intake) -> None:
     delivery_id = accepted(intake, "payer_encodings", "prisme")
-    with retained(store, 30, log(store), every_s=0.01):
+    with looked_after([partial(expire, store, 30, log(store))], every_s=0.01):
         assert states(store)[delivery_id] is DeliveryState.ACCEPTED
         age(store, delivery_id, 31)
         deadline = time.monotonic() + 60

@@ -7,10 +7,11 @@ import json
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import tomli_w
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from structlog.testing import capture_logs
@@ -22,8 +23,11 @@ from linker import signed_policy
 from linker.disclosure import policy
 from linker.disclosure.policy import PolicyError
 from linker.settings import LinkerSettings
+from linker.signed_policy import SignedPolicy
+from linker.store.policies import OlderPolicyError
 from servicekit import database
 from servicekit.audit import AuditLog
+from servicekit.errors import UnavailableError
 from servicekit.settings import SettingsFileError
 from tests.unit.test_linker_settings import TOLD
 
@@ -115,33 +119,78 @@ def test_real_identifiers_need_signers() -> None:
         signed_policy.load(SHIPPED, {}, real=True)
 
 
-def test_development_goes_without_signers_and_says_so_once(tmp_path: Path) -> None:
-    engine = database.engine(f"sqlite:///{tmp_path / 'state.db'}")
-    database.migrate(engine, "servicekit")
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[sa.Engine]:
+    made = database.engine(f"sqlite:///{tmp_path / 'state.db'}")
+    database.migrate(made, "linker")
+    yield made
+    made.dispose()
+
+
+def test_development_goes_without_signers_and_says_so_once(engine: sa.Engine) -> None:
     with capture_logs() as said:
-        signed_policy.load(SHIPPED, {}, real=False).record(AuditLog(engine))
+        signed_policy.load(SHIPPED, {}, real=False).record(engine, AuditLog(engine))
     assert [line["event"] for line in said if line["log_level"] == "warning"] == [
         "the disclosure policy is not signed: disclosure_signers names nobody"
     ]
-    engine.dispose()
 
 
-def test_the_log_says_at_start_which_policy_is_in_force_and_who_signed_it(path: Path, tmp_path: Path) -> None:
-    engine = database.engine(f"sqlite:///{tmp_path / 'state.db'}")
-    database.migrate(engine, "servicekit")
+def test_the_log_says_at_start_which_policy_is_in_force_and_who_signed_it(path: Path, engine: sa.Engine) -> None:
     audit = AuditLog(engine)
     found = signed_policy.load(path, PUBLIC, real=True)
     with capture_logs() as said:
-        found.record(audit)
+        found.record(engine, audit)
     assert not said
     (entry,) = audit.entries()
     assert (entry["rpc"], entry["outcome"]) == ("disclosure.loaded", "ok")
     assert json.loads(entry["evidence"]) == {
+        "serial": 1,
         "digest": found.policy.digest,
         "sha256": found.sha256,
         "signers": [FIRST, SECOND],
     }
-    engine.dispose()
+
+
+def signed(path: Path, old: str = "", new: str = "") -> SignedPolicy:
+    """Return the shipped policy after a change, signed by both."""
+    content = SHIPPED.read_text().replace(old, new).encode()
+    path.write_bytes(content)
+    write(path, {name: policy_signatures.sign(key, name, content) for name, key in KEYS.items()})
+    return signed_policy.load(path, PUBLIC, real=True)
+
+
+def test_an_older_policy_is_refused_however_well_it_is_signed(path: Path, engine: sa.Engine) -> None:
+    audit = AuditLog(engine)
+    older, newer = signed(path), signed(path, "serial = 1\n", "serial = 3\n")
+    older.record(engine, audit)
+    newer.record(engine, audit)
+    newer.record(engine, audit)  # the next start
+    with pytest.raises(OlderPolicyError, match="its serial is 1, .* runs with serial 3 .* give this one serial 4"):
+        older.record(engine, audit)
+    newer.record(engine, audit)  # what was refused changed nothing
+    entries = [(each["outcome"], each.get("reason", "")) for each in audit.entries()]
+    assert entries == [("ok", "")] * 3 + [("refused", "POLICY_OLDER"), ("ok", "")]
+    assert json.loads(list(audit.entries())[3]["evidence"])["serial"] == 1
+
+
+def test_other_numbers_under_a_serial_that_was_in_force_are_refused(path: Path, engine: sa.Engine) -> None:
+    audit = AuditLog(engine)
+    signed(path).record(engine, audit)
+    with pytest.raises(OlderPolicyError, match="serial 1 stands for other numbers, .* give this file serial 2"):
+        signed(path, "threshold = 5\n", "threshold = 4\n").record(engine, audit)
+    signed(path, "# The disclosure policy", "# Our disclosure policy").record(engine, audit)  # a comment is no number
+
+
+def test_an_older_policy_does_not_come_into_force_because_its_refusal_cannot_be_logged(
+    path: Path, engine: sa.Engine
+) -> None:
+    audit = AuditLog(engine)
+    older = signed(path)
+    signed(path, "serial = 1\n", "serial = 2\n").record(engine, audit)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE audit_entries RENAME TO away")
+    with pytest.raises(UnavailableError):
+        older.record(engine, audit)
 
 
 def settings(signers: list[dict[str, str]]) -> str:

@@ -208,8 +208,13 @@ MEANINGS: dict[str, Meaning] = {
             "RUN_IN_PROGRESS",
             "RUN_UNKNOWN",
             "TOO_MANY_OPEN_DELIVERIES",
+            "YEAR_CLOSED",
         ),
         _REPEATED,
+    ),
+    "POLICY_OLDER": _ask(
+        "En ældre udgave af reglerne for, hvad der må vises, blev lagt tilbage. Tjenesten startede ikke. Hvem var det?",
+        "An older policy of what may be shown was put back. The service did not start. Who did that?",
     ),
     **dict.fromkeys(
         (

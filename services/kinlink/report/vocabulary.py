@@ -159,6 +159,8 @@ VOCABULARY: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "delivery accepted": ("leverance modtaget", "delivery accepted"),
         "delivery replaced": ("leverance erstattet", "delivery replaced"),
         "delivery withdrawn": ("leverance trukket tilbage", "delivery withdrawn"),
+        "delivery expired": ("leverancens frist udløbet, rækkerne slettet", "delivery expired, its rows deleted"),
+        "bases erased": ("grundlaget for et års tabeller slettet", "what a year's tables were made of erased"),
         "linkage run": ("kobling kørt", "linkage run"),
         "rekeying started": ("genberegning begyndt", "rekeying started"),
         "rekeying switched": ("genberegning taget i brug", "rekeying switched over"),

@@ -1,7 +1,7 @@
 """A release's basis: what a later release is compared with. Pseudonymised personal data, never served.
 
-1. It holds the facts, who the contributors were, the views, and how far from its true value each cell was proven to be
-   possible: 0 both ways where it was shown.
+1. It holds the facts, who the contributors were, the views, the policies that protected them, and how far from its true
+   value each cell was proven to be possible: 0 both ways where it was shown.
 2. One ZIP of Parquet files and a JSON document; the same content gives the same bytes.
 
 It does not know what is unsafe.
@@ -14,11 +14,13 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from linker.disclosure.classification import Classification
 from linker.disclosure.facts import FactFrame
+from linker.disclosure.policy import TablePolicy
 from linker.disclosure.system import Numbers
 from linker.disclosure.views import View
 
@@ -29,14 +31,15 @@ _DOCUMENT = "basis.json"
 class Basis:
     """What was released from, and what was known.
 
-    `up`, `down`: by the name of a view, how far above and below its true value the outsider had to find each cell
-    possible, in the order of the view's codes.
+    `policies`: those that the views name. `up`, `down`: by the name of a view, how far above and below its true value
+    the outsider had to find each cell possible, in the order of the view's codes.
     """
 
     year: int
     through_month: int
     facts: tuple[FactFrame, ...]
     views: tuple[View, ...]
+    policies: Mapping[str, TablePolicy]
     up: Mapping[str, Numbers]
     down: Mapping[str, Numbers]
 
@@ -48,6 +51,7 @@ def write(basis: Basis) -> bytes:
         "through_month": basis.through_month,
         "facts": [_frame_document(frame) for frame in basis.facts],
         "views": [_view_document(view) for view in basis.views],
+        "policies": {name: policy.document() for name, policy in basis.policies.items()},
     }
     known = pl.concat(
         [
@@ -81,6 +85,18 @@ def read(content: bytes) -> Basis:
     return _read(content, with_facts=True)
 
 
+def protected_by(content: bytes) -> dict[str, TablePolicy]:
+    """Return the policy that protected each table that was shown, of what `write` wrote."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        document = json.loads(file.read(_DOCUMENT))
+    policies = _policies(document)
+    return {entry["table_id"]: policies[entry["policy"]] for entry in document["views"] if entry["shown"]}
+
+
+def _policies(document: Mapping[str, Any]) -> dict[str, TablePolicy]:
+    return {name: TablePolicy.from_document(entry) for name, entry in document["policies"].items()}
+
+
 def _read(content: bytes, *, with_facts: bool) -> Basis:
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         document = json.loads(file.read(_DOCUMENT))
@@ -104,6 +120,7 @@ def _read(content: bytes, *, with_facts: bool) -> Basis:
         document["through_month"],
         facts,
         views,
+        _policies(document),
         {view.name: known[view.name]["up"].to_numpy() for view in views},
         {view.name: known[view.name]["down"].to_numpy() for view in views},
     )

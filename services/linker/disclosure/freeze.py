@@ -27,15 +27,22 @@ _Cells = tuple[Categories, Mapping[Categories, int]]  # axes of a column, and co
 
 
 def frozen(
-    table: RegisteredTable, protected: Protected, live: ReleasedTable | None, *, period: str, reference_date: date
+    table: RegisteredTable,
+    protected: Protected,
+    live: ReleasedTable | None,
+    *,
+    carry: bool,
+    period: str,
+    reference_date: date,
 ) -> tuple[ReleasedTable, TableRecord]:
     """Return a table as it may be served, and its record. `live`: its last revision of the period.
 
-    A number that is hidden now and that the last revision has is carried, with the revision that published it. Without
+    A number that is hidden now and that the last revision has is carried, with the revision that published it; none is
+    if `carry` is false: by the policy of now it might not have been published. Without
     margins a share of nobody is no cell, and no secret.
     """
     columns = {column: protected.cells(table.table_id, column) for column in table.columns}
-    carried = _published(live) if live and live.version == table.version else {}
+    carried = _published(live) if carry and live and live.version == table.version else {}
     names = [axis.name for axis in table.axes]
     cells, reasons = [], []
     for categories in product(*(classification(axis, margins=table.margins).codes for axis in table.axes)):

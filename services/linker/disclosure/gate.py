@@ -3,8 +3,10 @@
 1. All tables that are due are protected together, as one system with what earlier releases showed
    (`protection`), and with a certificate. What is not proven is refused as a whole, and the live tables stay.
 2. A mean or share is shown where numerator and denominator are. Its rounding is no protection: both count as known.
-3. A cell that is hidden shows what the table's last revision showed: it is carried; or it is suppressed.
+3. A cell that is hidden shows what the table's last revision showed: it is carried; or it is suppressed, and so are all
+   of them where the policy is stricter than the one that revision was made under.
 4. A table that would show the same values as its live revision stands, and gets no new one.
+5. A year that cannot be compared with what was shown, because that basis is erased, is not released (`closing`).
 
 It knows no clock, no store and no caller.
 """
@@ -21,6 +23,7 @@ import polars as pl
 
 from linker.disclosure import basis as bases
 from linker.disclosure.basis import Basis
+from linker.disclosure.closing import check_comparable
 from linker.disclosure.facts import MONTH, FactFrame
 from linker.disclosure.freeze import frozen
 from linker.disclosure.policy import Policy
@@ -66,6 +69,7 @@ def protect(
 
     Raises:
         ContributionError: facts do not fit the registry.
+        ClosedYearError: the basis of a release about this year, or one near it, is erased.
 
     Guarantee: if the release has tables, every attacker of the policy finds it possible that each unsafe cell, and each
     change of a cell since an earlier release that few contributors made or one or two dominate, lies as far from its
@@ -73,9 +77,10 @@ def protect(
     links releases (docs/adr/0014-release-to-release.md).
     """
     month = through_month or _MONTHS
+    check_comparable(year, {each.year for each in history if each.basis is None}, policy.retention)
     mine = due(tables, month)
     known = [_through(frame, month) for frame in facts]
-    past = [each.basis for each in history]
+    past = [each.basis for each in history if each.basis is not None]
     found = protected(mine, known, policy.policies, past, year=year, through_month=month, progress=progress)
     live = _live(history)
     made = {}
@@ -83,7 +88,14 @@ def protect(
         for table in mine:
             period = table.period.label(year, month)
             last = live.get((table.table_id, period))
-            made[table.table_id] = frozen(table, found, last, period=period, reference_date=reference_date)
+            made[table.table_id] = frozen(
+                table,
+                found,
+                last,
+                carry=last is not None and not _is_stricter(policy, table, last, history),
+                period=period,
+                reference_date=reference_date,
+            )
     standing = {
         name: live[name, table.period]
         for name, (table, _) in made.items()
@@ -107,7 +119,7 @@ def protect(
         ),
         coverage=tuple(row for table in shown.values() for row in _coverage(table)),
         record=_record(found, {table.table_id: made[table.table_id][1] for table in new}),
-        basis=bases.write(_basis(found, known, year, month)) if new else b"",
+        basis=bases.write(_basis(found, known, policy, year, month)) if new else b"",
         follows=follows,
     )
 
@@ -120,6 +132,12 @@ def _live(history: Sequence[PastRelease]) -> dict[tuple[str, str], ReleasedTable
     """Return the newest revision of each table and period."""
     every = sorted((table for each in history for table in each.tables), key=lambda table: table.revision)
     return {(table.table_id, table.period): table for table in every}
+
+
+def _is_stricter(policy: Policy, table: RegisteredTable, last: ReleasedTable, history: Sequence[PastRelease]) -> bool:
+    """Say whether the table is protected more strictly than its last revision was."""
+    made = next(each.basis for each in history if each.release_id == last.release_id)
+    return made is None or policy.policies[table.policy].is_stricter_than(bases.protected_by(made)[table.table_id])
 
 
 def _release_id(policy: Policy, tables: Iterable[ReleasedTable], follows: str) -> str:
@@ -173,7 +191,7 @@ def _record(found: Protected, tables: Mapping[str, TableRecord]) -> DisclosureRe
     )
 
 
-def _basis(found: Protected, facts: Sequence[FactFrame], year: int, month: int) -> Basis:
+def _basis(found: Protected, facts: Sequence[FactFrame], policy: Policy, year: int, month: int) -> Basis:
     up, down = found.pattern.ranges()
     registered = found.registered
     return Basis(
@@ -181,6 +199,7 @@ def _basis(found: Protected, facts: Sequence[FactFrame], year: int, month: int) 
         month,
         tuple(facts),
         registered.views,
+        policy.policies,
         {view.name: up[registered.cells(view)] for view in registered.views},
         {view.name: down[registered.cells(view)] for view in registered.views},
     )

@@ -3,8 +3,10 @@
 1. No number of the policy stands in code. All must be given, and none that is not known.
 2. The digest is SHA-256 of the numbers' canonical JSON: comments and layout do not change it. It goes into every
    release, so that a release says under which policy it was made.
+3. The serial number rises whenever another number changes. So a policy that was in force before, with signatures that
+   are still good, is told from a new one.
 
-Who signed the file is the composition root's question (`kinlink.policy_signatures`).
+Who signed the file is the composition root's question (`signed_policy`), and so is which serial was seen last.
 """
 
 from __future__ import annotations
@@ -16,12 +18,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import pairwise
+from typing import Any, Self
 
+from linker.disclosure.closing import Retention
 from linker.disclosure.needs import ProtectionPolicy
 from linker.toml_entry import Entry
 
 _PERCENT = 100
 _PERMILLE = 1000
+_LONGEST_DAYS = 36_525
+_LARGEST_SERIAL = 2**31 - 1
 _LARGEST_KNOWN = 2  # how many of a cell's largest contributions are kept, so the n of (n, k)
 
 
@@ -42,6 +48,31 @@ class TablePolicy:
 
     protection: ProtectionPolicy
     department_insiders: bool
+
+    def is_stricter_than(self, other: TablePolicy) -> bool:
+        """Say whether anything could be unsafe by this policy that is not by the other, or asks for more."""
+        mine, its = self.protection, other.protection
+        return (
+            mine.threshold > its.threshold
+            or (mine.p_percent or 0) > (its.p_percent or 0)
+            or any(all(n != m or k < limit for m, limit in its.dominance) for n, k in mine.dominance)
+            or mine.interval_percent > its.interval_percent
+            or mine.interval_minimum > its.interval_minimum
+            or mine.zeros_are_disclosive > its.zeros_are_disclosive
+            or mine.singletons > its.singletons
+            or self.department_insiders > other.department_insiders
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return what `from_document` reads: plain values only."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Read back what `document` wrote, also after JSON."""
+        numbers = document["protection"]
+        dominance = tuple((n, percent) for n, percent in numbers["dominance"])
+        return cls(ProtectionPolicy(**{**numbers, "dominance": dominance}), document["department_insiders"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +102,15 @@ class FamilyTablePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The disclosure policy: one for each kind of registered table, by name, and one for the family table."""
+    """The disclosure policy: one for each kind of registered table, by name, and one for the family table.
 
+    `serial`: 1 or more; of two policies the one with the higher number is the newer.
+    """
+
+    serial: int
     policies: Mapping[str, TablePolicy]
     family_table: FamilyTablePolicy
+    retention: Retention
     digest: str
 
 
@@ -88,17 +124,21 @@ def parse(content: bytes) -> Policy:
         document = Entry("disclosure policy", tomllib.loads(content.decode()), PolicyError)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PolicyError(f"disclosure policy: it is not TOML: {error}") from None
+    serial = document.number("serial", at_least=1, at_most=_LARGEST_SERIAL)
     policies = {name: _table_policy(entry) for name, entry in document.named_entries("policies", "policy").items()}
     family_table = _family_table(document.entry("family_table"))
+    retention = _retention(document.entry("retention"))
     document.nothing_else()
     if not policies:
         raise PolicyError("disclosure policy: it has at least one [policies.<name>]")
     numbers = {
+        "serial": serial,
         "policies": {name: asdict(policy) for name, policy in policies.items()},
         "family_table": asdict(family_table),
+        "retention": asdict(retention),
     }
     canonical = json.dumps(numbers, sort_keys=True, separators=(",", ":"))
-    return Policy(policies, family_table, hashlib.sha256(canonical.encode()).hexdigest())
+    return Policy(serial, policies, family_table, retention, hashlib.sha256(canonical.encode()).hexdigest())
 
 
 def _table_policy(entry: Entry) -> TablePolicy:
@@ -123,6 +163,13 @@ def _zeros_are_disclosive(entry: Entry) -> bool:
     if entry.flag("zeros_are_disclosive"):
         raise entry.wrong("zeros_are_disclosive must be false: an empty cell of registered tables cannot be hidden")
     return False
+
+
+def _retention(entry: Entry) -> Retention:
+    kept = entry.number("bases_kept_days", at_least=1, at_most=_LONGEST_DAYS)
+    found = Retention(entry.number("year_open_days", at_least=1, at_most=kept), kept)
+    entry.nothing_else()
+    return found
 
 
 def _dominance(entry: Entry) -> tuple[tuple[int, int], ...]:

@@ -222,12 +222,22 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class PastRelease:
-    """An earlier release, as the gate compares with it: its tables, and its basis."""
+    """An earlier release, as the gate compares with it: its tables, and its basis; None when that is erased."""
 
     release_id: str
     reference_date: date
     tables: tuple[ReleasedTable, ...]
-    basis: bytes
+    basis: bytes | None
+
+    @property
+    def year(self) -> int:
+        """The year that it is about."""
+        return year_of(self.tables[0].period)
+
+
+def year_of(period: str) -> int:
+    """Return the year of a period's name: 2014 of "2014", "2014M01-06" and "2014Q2"."""
+    return int(period[:4])
 
 
 def canonical(document: Mapping[str, Any]) -> str:

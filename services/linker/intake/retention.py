@@ -3,21 +3,17 @@
 1. What counts is when a delivery was accepted. All that are due go in one snapshot, with an entry in the log for each,
    and their rows are off the disk when no reader needs an older snapshot any more.
 2. Links that were made from them stay, and so do answers about records: neither is an encoding.
-3. A running service looks every hour, whether anybody starts a run or not.
 
 It does not know how long they are kept: that is the linkage policy's.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 
 import sqlalchemy as sa
-import structlog
 
 from kinlink.delivery.datasets import DATASETS
 from linker.store import deliveries
@@ -28,9 +24,6 @@ from linker.store.tables import DeliveryKey
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
 from servicekit.identity import caller_uri, request_id
-
-_log = structlog.get_logger(__name__)
-_EVERY_S = 3600.0
 
 
 def expire(store: Snapshots, kept_days: int, audit: AuditLog) -> int:
@@ -51,31 +44,6 @@ def expire(store: Snapshots, kept_days: int, audit: AuditLog) -> int:
                 audit.append(_entry(delivery), connection)
     store.purge(leaving)
     return len(due)
-
-
-@contextmanager
-def retained(store: Snapshots, kept_days: int, audit: AuditLog, every_s: float = _EVERY_S) -> Iterator[None]:
-    """Take out what is due, now and as long as the block runs.
-
-    Raises what goes wrong now; what goes wrong later is logged, and tried again.
-    """
-    expire(store, kept_days, audit)
-    stopped = threading.Event()
-
-    def work() -> None:
-        while not stopped.wait(every_s):
-            try:
-                expire(store, kept_days, audit)
-            except Exception as error:  # noqa: BLE001 - of the database, the disk or the log; the next round tries again
-                _log.warning("encodings whose retention ended could not be deleted", exc_info=error)
-
-    worker = threading.Thread(target=work, name="retention", daemon=True)
-    worker.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        worker.join()
 
 
 def _due(connection: sa.Connection, kept_days: int) -> Sequence[Delivery]:

@@ -1,4 +1,4 @@
-"""Releases, released tables, and what later releases are compared with."""
+"""Releases, released tables, what later releases are compared with, and the policies that they were made under."""
 
 from __future__ import annotations
 
@@ -36,5 +36,11 @@ def upgrade() -> None:
         "release_bases",
         sa.Column("release_id", sa.String(32), sa.ForeignKey("releases.release_id"), primary_key=True),
         sa.Column("digest", sa.String(64), nullable=False),
-        sa.Column("content", sa.LargeBinary, nullable=False),
+        sa.Column("content", sa.LargeBinary, nullable=True),
+    )
+    op.create_table(
+        "disclosure_policies",
+        sa.Column("serial", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("first_at", sa.DateTime(timezone=True), nullable=False),
     )

@@ -1,6 +1,7 @@
 """Releases: their tables, frozen, and what each later release is compared with.
 
-1. A release, its tables, its record and its basis are stored in one transaction, and nothing here changes them.
+1. A release, its tables, its record and its basis are stored in one transaction. Nothing here changes them, but that
+   bases are erased (`linker.year_closing`).
 2. A table and period have revisions 1, 2, …, one a release; each stays and is served by its release's id, the newest
    without.
 3. Releases are numbered 1, 2, … without a gap. One that was not compared with the newest is refused: two runs that end
@@ -9,19 +10,22 @@
    reading: a row that was tampered with is neither served nor compared with.
 5. A basis is pseudonymised personal data, like the facts it is made of; only `history` reads it. Of the record, what
    tells why a cell was hidden stays here as well.
+6. A release whose basis has no content, or none at all, is one whose basis is erased. The row without content says that
+   the database's files may still hold it; `wipe` takes it out of them, and then the row goes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 import sqlalchemy as sa
 
-from linker.disclosure.release import DisclosureRecord, PastRelease, Release, ReleasedTable, canonical
+from linker.disclosure.closing import ReleasedYear
+from linker.disclosure.release import DisclosureRecord, PastRelease, Release, ReleasedTable, canonical, year_of
 from linker.store.state import METADATA, Instant, now
 from servicekit.database import read
 from servicekit.errors import ConflictError
@@ -54,9 +58,10 @@ RELEASE_BASES = sa.Table(
     METADATA,
     sa.Column("release_id", sa.String(32), sa.ForeignKey("releases.release_id"), primary_key=True),
     sa.Column("digest", sa.String(64), nullable=False),
-    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=True),  # NULL: erased, and to be wiped
 )
 
+_WAIT_S = 1
 _TABLES = sa.select(RELEASED_TABLES, RELEASES.c.created_at).join(RELEASES)
 
 
@@ -107,7 +112,8 @@ class Releases:
         Given a connection, as part of its transaction.
 
         Raises:
-            ConflictError: RELEASE_OVERTAKEN, it follows another release than the newest; nothing is stored.
+            ConflictError: RELEASE_OVERTAKEN, it follows another release than the newest, or bases that it was compared
+                with were erased meanwhile; nothing is stored.
         """
         if not release.tables:
             return
@@ -119,6 +125,8 @@ class Releases:
             sa.select(RELEASES.c.number, RELEASES.c.release_id).order_by(RELEASES.c.number.desc()).limit(1)
         ).first()
         if release.follows != (newest.release_id if newest else ""):
+            raise _overtaken()
+        if any(each.erased and each.year == year_of(release.period) for each in _years(connection)):
             raise _overtaken()
         header = {
             "release_id": release.release_id,
@@ -152,14 +160,50 @@ class Releases:
     def history(self) -> Sequence[PastRelease]:
         """Return every release with its tables and its basis, oldest first: what the gate compares with.
 
+        A basis that is erased is None.
+
         Raises:
             TamperedReleaseError: a table or a basis does not match its digest.
         """
-        query = sa.select(RELEASES, RELEASE_BASES.c.digest, RELEASE_BASES.c.content).join(RELEASE_BASES)
+        query = sa.select(RELEASES, RELEASE_BASES.c.digest, RELEASE_BASES.c.content).outerjoin(RELEASE_BASES)
         with read(self._engine) as connection:
             tables = _tables_by_release(connection)
             rows = connection.execute(query.order_by(RELEASES.c.number)).all()
         return [PastRelease(row.release_id, row.reference_date, tables[row.release_id], _basis(row)) for row in rows]
+
+    def years(self) -> list[ReleasedYear]:
+        """Return the years that were released, in order."""
+        with read(self._engine) as connection:
+            return _years(connection)
+
+    def erase(self, years: Collection[int], connection: sa.Connection) -> dict[int, int]:
+        """Erase the bases of these years; return how many went of each. What the files hold is wiped by `wipe`."""
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")  # what is freed is overwritten
+        gone: dict[int, int] = {}
+        for row in connection.execute(sa.select(RELEASES.c.release_id, RELEASES.c.period)).all():
+            year = year_of(row.period)
+            if year in years:
+                mine = (RELEASE_BASES.c.release_id == row.release_id) & RELEASE_BASES.c.content.is_not(None)
+                went = connection.execute(sa.update(RELEASE_BASES).where(mine).values(content=None)).rowcount
+                gone[year] = gone.get(year, 0) + went
+        return gone
+
+    def wipe(self) -> bool:
+        """Take erased bases out of the database's files; say whether that could be done. True when there are none.
+
+        Not where somebody reads the database meanwhile: then the next call does it.
+        """
+        erased = RELEASE_BASES.c.content.is_(None)
+        with read(self._engine) as connection:
+            names = list(connection.scalars(sa.select(RELEASE_BASES.c.release_id).where(erased)))
+        if not names:
+            return True
+        if not (_truncated if self._engine.dialect.name == "sqlite" else _rewritten)(self._engine):
+            return False
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(RELEASE_BASES).where(RELEASE_BASES.c.release_id.in_(names)))
+        return True
 
     def find(self, table_id: str, period: str = "", release_id: str = "") -> StoredTable | None:
         """Return the newest revision of a table; None when there is none.
@@ -211,6 +255,47 @@ class Releases:
         return found
 
 
+def _years(connection: sa.Connection) -> list[ReleasedYear]:
+    query = sa.select(RELEASES.c.period, RELEASES.c.created_at, RELEASE_BASES.c.content.is_not(None).label("kept"))
+    found: dict[int, ReleasedYear] = {}
+    for row in connection.execute(query.outerjoin(RELEASE_BASES).order_by(RELEASES.c.number)):
+        year, kept = year_of(row.period), bool(row.kept)
+        before = found.get(year, ReleasedYear(year, row.created_at, 0, erased=False))
+        first = min(before.first_released_at, row.created_at)
+        found[year] = ReleasedYear(year, first, before.kept + kept, before.erased or not kept)
+    return [found[year] for year in sorted(found)]
+
+
+def _truncated(engine: sa.Engine) -> bool:
+    """Move SQLite's journal into its file, where what was freed is overwritten, and leave none of it."""
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout")
+        waits_ms = cursor.fetchone()[0]
+        cursor.execute(f"PRAGMA busy_timeout = {_WAIT_S * 1000}")
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        busy = cursor.fetchone()[0]
+        cursor.execute(f"PRAGMA busy_timeout = {waits_ms}")
+        cursor.close()
+    finally:
+        connection.close()
+    return not busy
+
+
+def _rewritten(engine: sa.Engine) -> bool:
+    """Let PostgreSQL write the table anew and remove the files that it was in."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"SET lock_timeout = '{_WAIT_S}s'")
+        try:
+            connection.exec_driver_sql(f"VACUUM (FULL) {RELEASE_BASES.name}")
+        except sa.exc.OperationalError:  # somebody reads it: a backup
+            return False
+        finally:
+            connection.exec_driver_sql("RESET lock_timeout")
+    return True
+
+
 def _newest_first(query: sa.Select[tuple[object, ...]]) -> sa.Select[tuple[object, ...]]:
     """Order by period, whose names sort as text within a table, and revision."""
     return query.order_by(RELEASED_TABLES.c.period.desc(), RELEASED_TABLES.c.revision.desc())
@@ -235,7 +320,9 @@ def _table(row: sa.Row[tuple[object, ...]]) -> ReleasedTable:
     return table
 
 
-def _basis(row: sa.Row[tuple[object, ...]]) -> bytes:
+def _basis(row: sa.Row[tuple[object, ...]]) -> bytes | None:
+    if row.content is None:
+        return None
     content = bytes(row.content)
     if _sha256(content) != row.digest:
         raise TamperedReleaseError(f"the stored basis of release {row.release_id} does not match its digest")
