@@ -29,12 +29,13 @@ def erase_due(engine: sa.Engine, releases: Releases, retention: Retention, audit
         with engine.begin() as connection:
             gone = releases.erase(years, connection)
             for year, count in sorted(gone.items()):
-                audit.append(
-                    AuditEntry("bases erased", caller_uri(), "ok", str(year), count=count, request_id=request_id()),
-                    connection,
-                )
+                who, call = caller_uri(), request_id()
+                entry = AuditEntry("bases erased", who, "ok", subject=str(year), count=count, request_id=call)
+                audit.append(entry, connection)
     if not releases.wipe():
-        _log.warning("erased bases are still in the database's files, which others read; tried again within an hour")
+        _log.warning(
+            "erased bases are still in the database's files: others read it, or its disk is full; tried hourly"
+        )
     return sum(gone.values())
 
 

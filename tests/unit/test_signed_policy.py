@@ -165,7 +165,7 @@ def test_an_older_policy_is_refused_however_well_it_is_signed(path: Path, engine
     older.record(engine, audit)
     newer.record(engine, audit)
     newer.record(engine, audit)  # the next start
-    with pytest.raises(OlderPolicyError, match="its serial is 1, .* runs with serial 3 .* give this one serial 4"):
+    with pytest.raises(OlderPolicyError, match=r"its serial is 1, .* runs with serial 3 .* give this one serial 4"):
         older.record(engine, audit)
     newer.record(engine, audit)  # what was refused changed nothing
     entries = [(each["outcome"], each.get("reason", "")) for each in audit.entries()]
@@ -176,7 +176,7 @@ def test_an_older_policy_is_refused_however_well_it_is_signed(path: Path, engine
 def test_other_numbers_under_a_serial_that_was_in_force_are_refused(path: Path, engine: sa.Engine) -> None:
     audit = AuditLog(engine)
     signed(path).record(engine, audit)
-    with pytest.raises(OlderPolicyError, match="serial 1 stands for other numbers, .* give this file serial 2"):
+    with pytest.raises(OlderPolicyError, match=r"serial 1 stands for other numbers, .* give this file serial 2"):
         signed(path, "threshold = 5\n", "threshold = 4\n").record(engine, audit)
     signed(path, "# The disclosure policy", "# Our disclosure policy").record(engine, audit)  # a comment is no number
 

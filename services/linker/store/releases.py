@@ -289,11 +289,14 @@ def _rewritten(engine: sa.Engine) -> bool:
         connection.exec_driver_sql(f"SET lock_timeout = '{_WAIT_S}s'")
         try:
             connection.exec_driver_sql(f"VACUUM (FULL) {RELEASE_BASES.name}")
-        except sa.exc.OperationalError:  # somebody reads it: a backup
-            return False
-        finally:
-            connection.exec_driver_sql("RESET lock_timeout")
-    return True
+            wiped = True
+        except sa.exc.OperationalError:  # somebody reads it, a backup perhaps; or the disk has no room
+            wiped = False
+        except Exception:
+            connection.invalidate()  # so that no other use of it waits as briefly
+            raise
+        connection.exec_driver_sql("RESET lock_timeout")
+    return wiped
 
 
 def _newest_first(query: sa.Select[tuple[object, ...]]) -> sa.Select[tuple[object, ...]]:
