@@ -1,9 +1,9 @@
 """How the linker's cost grows: 10,000 to 200,000 encoded payers against 650,000 persons of a made-up town.
 
-Encoding is measured apart, once, in seconds of processor: it is the source's. Each size is linked in a process of its
-own, from frames in memory to each record's person; peak memory is the whole process, frames included. One line of JSON
-each, and a plot. Linking may use `--threads` threads of polars. `load` is the machine's before: a figure under load
-is an upper bound.
+Encoding is measured apart, on one thread of polars and on `--threads`, per second of processor and by the clock: it is
+the source's. Each size is linked on `--threads`, from frames in memory to each record's person; peak memory is the
+whole process, frames included. A process and a line of JSON each, and a plot. `load` is the machine's before: what the
+clock says under load is worse than it is.
 
     python -m bench.linkage_growth [--persons 650000] [--sizes 10000 50000 200000] [--threads 2] [--plot growth.svg]
 """
@@ -46,42 +46,58 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--link", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.inside:
-        print(json.dumps(_link(asked.inside, asked.sizes[0])))
+        print(json.dumps(_link(asked.inside, asked.link) if asked.link else _encode(asked.inside)))
         return
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        print(json.dumps(_encode(folder, asked.persons, max(asked.sizes))), flush=True)
-        lines = [_inside(folder, size, asked.threads) for size in sorted(asked.sizes)]
+        made = town(asked.persons, max(asked.sizes), SEED)
+        for name in ("records", "persons", "truth"):
+            getattr(made, name).write_ipc(folder / f"{name}.clear.arrow")
+        del made
+        for threads in sorted({1, asked.threads}):
+            _inside(folder, threads)
+        lines = [_inside(folder, asked.threads, size) for size in sorted(asked.sizes)]
     if asked.plot:
         asked.plot.write_text(_plot(lines), encoding="utf-8")
 
 
-def _encode(folder: Path, persons: int, records: int) -> dict[str, Any]:
-    made = town(persons, records, SEED)
-    encoder = Encoder(SCHEMA, EncodingKey(bytes(range(1, SECRET_BYTES + 1)), "bench", 1))
-    start = time.process_time()
-    frames = {"records": pl.concat(encoder.batches(made.records)), "persons": pl.concat(encoder.batches(made.persons))}
-    seconds = time.process_time() - start
-    for name, frame in {**frames, "truth": made.truth}.items():
-        frame.write_ipc(folder / f"{name}.arrow")
-    rows = len(made.records) + len(made.persons)
-    return {"bench": "linkage_encoding", "rows": rows, "rows_per_core_second": round(rows / seconds)}
-
-
-def _inside(folder: Path, size: int, threads: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench.linkage_growth", "--inside", str(folder), "--sizes", str(size)]
+def _inside(folder: Path, threads: int, size: int | None = None) -> dict[str, Any]:
+    """Encode, or link so many records, in a process of its own."""
+    command = [sys.executable, "-m", "bench.linkage_growth", "--inside", str(folder)]
+    command += ["--link", str(size)] if size else []
     environment = {**os.environ, "POLARS_MAX_THREADS": str(threads)}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     line: dict[str, Any] = json.loads(done.stdout)
     print(json.dumps(line), flush=True)
     return line
 
 
+def _encode(folder: Path) -> dict[str, Any]:
+    encoder = Encoder(SCHEMA, EncodingKey(bytes(range(1, SECRET_BYTES + 1)), "bench", 1))
+    load, rows, seconds, processor = os.getloadavg()[0], 0, 0.0, 0.0
+    for name in ("records", "persons"):
+        clear = pl.read_ipc(folder / f"{name}.clear.arrow")
+        start, used = time.monotonic(), time.process_time()
+        made = pl.concat(encoder.batches(clear))
+        seconds, processor = seconds + time.monotonic() - start, processor + time.process_time() - used
+        rows += len(clear)
+        made.write_ipc(folder / f"{name}.arrow")
+    return {
+        "bench": "linkage_encoding",
+        "rows": rows,
+        "threads": pl.thread_pool_size(),
+        "rows_per_core_second": round(rows / processor),
+        "rows_per_second": round(rows / seconds),
+        "load": round(load, 1),
+    }
+
+
 def _link(folder: Path, size: int) -> dict[str, Any]:
     records, persons = (pl.read_ipc(folder / f"{name}.arrow") for name in ("records", "persons"))
-    truth = pl.read_ipc(folder / "truth.arrow")
+    truth = pl.read_ipc(folder / "truth.clear.arrow")
     load, start = os.getloadavg()[0], time.monotonic()
     found = link(plan_of(SCHEMA), records.head(size), persons, Thresholds())
     seconds = time.monotonic() - start

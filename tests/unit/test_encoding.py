@@ -12,6 +12,7 @@ from kinlink.encoding.encode import Encoder, RecordsError
 from kinlink.encoding.keys import EncodingKey, EncodingKeyError
 from kinlink.encoding.normalise import rules_of
 from kinlink.encoding.schema import RECORD, TOKENS, EncodedFrameError, SchemaError, check_frame, find, read
+from kinlink.encoding.tokens import listed
 
 SCHEMA = find("dk-person-1")
 KEY = EncodingKey(bytes(range(32)), "familiestatistik", 1)
@@ -185,6 +186,16 @@ def test_empty_fields_and_no_rows_are_encoded_as_nothing() -> None:
     assert check_frame(ENCODER.encode(records().clear()), SCHEMA).height == 0
     nothing = pl.DataFrame({"record": ["1"], **{name: [None] for name in ANNE if name != "record"}})
     assert ENCODER.encode(nothing).equals(empty)
+
+
+def test_tokens_of_a_row_are_distinct_and_in_order_of_their_bytes() -> None:
+    low, high, last = b"\x01" + bytes(7), bytes(7) + b"\x02", b"\xff" * 8
+    made = [[low, None, last, high], [high, None, None, high], [last, low, None, None]]
+    columns = [pl.Series(column, dtype=pl.Binary) for column in made]
+    found = listed(columns)
+    assert found.dtype == pl.List(pl.Binary)
+    assert found.to_list() == [[high, low, last], [low], [last], [high]]
+    assert listed([column.clear() for column in columns]).to_list() == []
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from kinlink.encoding.filters import FilterMaker
 from kinlink.encoding.keys import EncodingKey
 from kinlink.encoding.normalise import rules_of
 from kinlink.encoding.schema import RECORD, TOKENS, Field, LinkageSchema, Part
-from kinlink.encoding.tokens import tokens
+from kinlink.encoding.tokens import listed, tokens
 
 BATCH_ROWS: Final = 50_000
 """Rows encoded at once; memory is a few hundred bytes for each."""
@@ -85,9 +85,7 @@ class Encoder:
         rules = self.schema.tokens
         parts = {part for rule in rules for part in rule.parts + rule.unordered}
         forms = {part: self._form(normalised[part.field], part) for part in parts}
-        made = pl.DataFrame({rule.name: tokens(rule, self._token_keys[rule.name], forms) for rule in rules})
-        listed = pl.concat_list(pl.all()).list.drop_nulls().list.unique().list.sort()
-        return made.select(listed.alias(TOKENS)).to_series()
+        return listed([tokens(rule, self._token_keys[rule.name], forms) for rule in rules])
 
     def _form(self, column: pl.Series, part: Part) -> pl.Series:
         return per_distinct(column, lambda values: self._rules.form(values, part.form))
