@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linker.linkage.fuzzy.chance import Chance
 from linker.linkage.fuzzy.classes import CLASSES, agreement
 from linker.linkage.fuzzy.comparison import BITS, as_codes, as_levels
 from linker.linkage.fuzzy.fitting import FuzzyLinkageError, Sample, fit, log_ratios
@@ -38,7 +39,8 @@ def samples(draw: st.DrawFn) -> Sample:
     chance[:, Level.EQUAL] += 2_000
     chance[:, Level.BAND_1 : Level.SWAPPED] += 50_000
     plan = Plan("s", tuple(Field(f"f{n}", 8, EVIDENCE[n], by_frequency=False) for n in range(5)))
-    return Sample(plan, patterns, counts, chance, float(chance[0].sum()), 1_000)
+    counted = np.array([draw(st.floats(0, 1)) for _ in range(5)])
+    return Sample(plan, patterns, counts, Chance(chance, counted), float(chance[0].sum()), 1_000)
 
 
 def outcome(sample: Sample, classes: tuple[int, ...] = (0, 1, 2, 3, 4)) -> Model | str:
@@ -69,7 +71,7 @@ def test_order_of_pairs_fields_and_classes_changes_nothing(
         Plan("s", tuple(sample.plan.fields[n] for n in fields)),
         sample.patterns[rows][:, fields],
         sample.counts[rows],
-        sample.chance[fields],
+        Chance(sample.chance.counts[fields], sample.chance.matches[fields]),
         sample.total,
         sample.records,
     )

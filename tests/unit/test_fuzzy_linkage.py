@@ -52,10 +52,16 @@ def test_town_is_linked_as_it_is() -> None:
     quality = evaluate(found.records, made.truth)
     assert found.basis is Basis.FITTED
     assert found.records.schema == ASSIGNED
-    assert quality.precision >= 0.99, "of some 1,500 links: from one key to another it is 0.991 to 0.997"
+    assert quality.precision >= 0.995, "of some 1,500 links"
     assert quality.recall >= 0.94
     assert quality.sure_wrong <= 0.01
     assert quality.calibration_error <= 0.02
+
+
+def test_equal_dates_by_chance_are_counted_where_payers_are_as_many_as_namesakes_of_a_day() -> None:
+    """A payer meets his own birth date among the 6,000 more often than anybody else's: that is no chance."""
+    date = PLAN.index("birth_date")
+    assert small_linkage().model.u[date][Level.EQUAL] == pytest.approx(1 / 30_000, rel=0.2)
 
 
 def test_estimates_hold_the_truth_within_their_bounds() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from bench.record_linkage import fitted
 from linker.linkage.fuzzy.blocking import CAPS
+from linker.linkage.fuzzy.chance import Chance
 from linker.linkage.fuzzy.classes import CLASSES, MATCH, RANDOM
 from linker.linkage.fuzzy.comparison import compare
 from linker.linkage.fuzzy.drift import Alarm, Drift, alarms
@@ -23,6 +24,7 @@ from linker.linkage.fuzzy.scoring import score
 
 E, N, X = Level.EQUAL, Level.NULL, Level.ELSE
 TWO = (RANDOM, MATCH)
+SECOND = np.array([False, True])
 
 
 def plan(fields: int) -> Plan:
@@ -38,7 +40,9 @@ def sample(rows: dict[tuple[int, ...], float], records: int, total: float | None
     chance[:, Level.NULL] = 0
     others = (total or counts.sum()) - counts.sum()
     chance[:, X] += others
-    return Sample(plan(patterns.shape[1]), patterns, counts, chance, counts.sum() + others, records)
+    return Sample(
+        plan(patterns.shape[1]), patterns, counts, Chance(chance, np.ones(len(chance))), counts.sum() + others, records
+    )
 
 
 def start(m: float, u: float, share: float, fields: int = 2) -> State:
@@ -51,7 +55,7 @@ def test_one_round_is_what_bayes_rule_gives_by_hand() -> None:
     found = sample({(E, E): 30, (E, X): 10, (X, E): 10, (X, X): 50}, records=100)
     state = start(0.9, 0.1, 0.1)
     mixed = np.array([[0.0, 0.0], [1.0, 1.0]])
-    new = one_round(found, mixed, state, state, 0.0, keep_m=False)
+    new = one_round(found, mixed, SECOND, state, state, 0.0, keep_m=False)
     # Matches among 30 equal on both: .1·.81 of .1·.81 + .9·.01 = .9; on one: .1·.09 of .09 = .1; on none: .001 of .73.
     both, one, none = 30 * 0.9, 10 * 0.1, 50 * 0.001 / 0.73
     matches = both + 2 * one + none
@@ -60,11 +64,22 @@ def test_one_round_is_what_bayes_rule_gives_by_hand() -> None:
     assert new.u[1, E] == pytest.approx((40 - both - one) / (100 - matches))
 
 
+def test_of_equal_matches_only_those_that_chance_counted_are_taken_out() -> None:
+    """Of 28 matches that are equal on the second field a quarter is counted: of 40, 33 by chance, and not 12."""
+    found = sample({(E, E): 30, (E, X): 10, (X, E): 10, (X, X): 50}, records=100)
+    found = replace(found, chance=Chance(found.chance.counts, np.array([1, 0.25])))
+    state = start(0.9, 0.1, 0.1)
+    new = one_round(found, np.array([[0.0, 0.0], [1.0, 1.0]]), SECOND, state, state, 0.0, keep_m=False)
+    both, one, none = 30 * 0.9, 10 * 0.1, 50 * 0.001 / 0.73
+    equal, others = both + one, one + none
+    assert new.u[0, E] == pytest.approx((40 - equal) / (100 - equal - others))
+    assert new.u[1, E] == pytest.approx((40 - equal / 4) / (100 - equal / 4 - others))
+
+
 def test_null_is_no_evidence_by_hand() -> None:
     found = sample({(E, N): 20, (X, N): 80}, records=100)
-    new = one_round(
-        found, np.array([[0.0, 0.0], [1.0, 1.0]]), start(0.9, 0.1, 0.1), start(0.9, 0.1, 0.1), 0, keep_m=False
-    )
+    mixed = np.array([[0.0, 0.0], [1.0, 1.0]])
+    new = one_round(found, mixed, SECOND, start(0.9, 0.1, 0.1), start(0.9, 0.1, 0.1), 0, keep_m=False)
     # .1·.9 of .1·.9 + .9·.1 = .5; .1·.1 of .1·.1 + .9·.9 = .01/.82
     assert new.shares[1] == pytest.approx((20 * 0.5 + 80 * 0.01 / 0.82) / 100)
     assert new.m[1] == pytest.approx(start(0.9, 0.1, 0.1).m[1])

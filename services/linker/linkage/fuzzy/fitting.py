@@ -5,7 +5,7 @@
 2. Within a class a field either agrees, with the levels' m, or is as by chance, with u; for a class where only a share
    of pairs agrees, a mixture of both. All classes share m and u. Fields are independent given the class; a null is
    no evidence.
-3. u is what chance counted, less what the fit attributes to agreement.
+3. u is what chance counted, less what of it the fit attributes to agreement.
 4. m starts from, and is held by a few records' weight to, what the schema expects.
 5. What was fitted is looked at before it is used: it must have stood still; agreement must be likelier among matches
    than by chance on every compared field; records of which each has at most one person cannot have more matches than
@@ -17,8 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from linker.linkage.fuzzy.chance import Counts
+from linker.linkage.fuzzy.chance import Chance, Counts
 from linker.linkage.fuzzy.classes import CLASSES, PairClass, agreement
 from linker.linkage.fuzzy.comparison import Levels
 from linker.linkage.fuzzy.model import Model, Numbers, default_m, m_of
@@ -31,6 +32,7 @@ STILL = 1e-6
 FEWEST_FIELDS = 2
 FEWEST_RECORDS, FEWEST_MATCHES = 200, 50
 FLOOR = 1e-12
+Flags = npt.NDArray[np.bool_]
 EXPECTED = {"same_address": 0.5, "same_household": 0.5, "match": 0.5, "moved": 0.05}  # pairs per record
 
 
@@ -44,7 +46,7 @@ class Sample:
     plan: Plan
     patterns: Levels
     counts: Numbers
-    chance: Counts
+    chance: Chance
     total: float
     records: int
     many: bool = False
@@ -52,7 +54,7 @@ class Sample:
     @property
     def compared(self) -> tuple[bool, ...]:
         """Which fields any two records could be compared on."""
-        return tuple(bool(row.sum() > 2) for row in self.chance)
+        return tuple(bool(row.sum() > 2) for row in self.chance.counts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,10 +105,10 @@ def fit(
     per_record = np.array([0.0, *((start.per_record if start else EXPECTED).get(c.name, 0.1) for c in classes[1:])])
     shares = per_record * sample.records / sample.total
     shares[0] = max(1 - shares.sum(), 0.1)
-    expected = state = State(m, chance_of(sample.chance, np.zeros_like(sample.chance)), shares / shares.sum())
-    mixed = agreement(classes, sample.plan)
+    expected = state = State(m, chance_of(sample.chance.counts, np.zeros_like(m)), shares / shares.sum())
+    mixed, match = agreement(classes, sample.plan), np.array([c.match for c in classes])
     for rounds in range(1, ROUNDS + 1):
-        new = one_round(sample, mixed, state, expected, held, keep_m=keep_m)
+        new = one_round(sample, mixed, match, state, expected, held, keep_m=keep_m)
         moved = max(
             float(np.abs(new.m - state.m).max()),
             float(np.abs(new.u - state.u).max()),
@@ -132,29 +134,33 @@ def log_ratios(patterns: Levels, mixed: Numbers, m: Numbers, u: Numbers) -> Numb
     return found
 
 
-def one_round(sample: Sample, mixed: Numbers, state: State, expected: State, held: float, *, keep_m: bool) -> State:
-    """Return the state after one expectation and one maximisation. `mixed`: as `classes.agreement`."""
+def one_round(
+    sample: Sample, mixed: Numbers, match: Flags, state: State, expected: State, held: float, *, keep_m: bool
+) -> State:
+    """Return the state after one expectation and one maximisation. `mixed`: as `classes.agreement`; `match`: by row."""
     logs = log_ratios(sample.patterns, mixed, state.m, state.u) + np.log(np.maximum(state.shares, FLOOR))[:, None]
     logs -= logs.max(axis=0)
     weights = np.exp(logs)
     weights *= sample.counts / weights.sum(axis=0)
-    agreed = np.zeros_like(state.m)
+    agreed, counted = np.zeros_like(state.m), np.zeros_like(state.m)
     for field, column in enumerate(sample.patterns.T):
         by_level = np.stack([np.bincount(column, row, minlength=len(Level)) for row in weights])
         one = mixed[:, field, None] * state.m[field]
         either = one + (1 - mixed[:, field, None]) * state.u[field]
-        agreed[field] = (by_level * one / np.maximum(either, FLOOR)).sum(axis=0)
+        by_level = by_level * one / np.maximum(either, FLOOR)
+        agreed[field] = counted[field] = by_level.sum(axis=0)
+        counted[field, Level.EQUAL] -= (1 - sample.chance.matches[field]) * by_level[match, Level.EQUAL].sum()
     sums = agreed + held * expected.m
     totals = sums.sum(axis=1, keepdims=True)
     m = state.m if keep_m else np.where(totals > 0, sums / np.maximum(totals, FLOOR), state.m)
     trust = sample.records / (sample.records + held)
     shares = trust * weights.sum(axis=1) / sample.total + (1 - trust) * expected.shares
     shares[0] = 1 - shares[1:].sum()
-    return State(m, chance_of(sample.chance, agreed), shares)
+    return State(m, chance_of(sample.chance.counts, counted), shares)
 
 
 def chance_of(chance: Counts, agreed: Counts) -> Numbers:
-    """Return u: what chance counted by field and level, less what is due to agreement."""
+    """Return u: what chance counted by field and level, less what of it is due to agreement."""
     left = np.where(chance > 0, np.maximum(chance - agreed, np.minimum(chance, 0.5)), 0)
     return np.asarray(left / np.maximum(left.sum(axis=1, keepdims=True), FLOOR))
 
