@@ -27,7 +27,8 @@ WORKDIR /srv/kinlink
 COPY services/kinlink/__init__.py services/kinlink/ristretto255.py services/kinlink/pseudonyms.py \
     services/kinlink/blinding.py services/kinlink/conversion_client.py services/kinlink/rekeying_client.py \
     services/kinlink/channel.py services/kinlink/ed25519.py services/kinlink/errors.py \
-    services/kinlink/policy_signatures.py kinlink/
+    services/kinlink/policy_signatures.py services/kinlink/approvals.py services/kinlink/change_document.py \
+    services/kinlink/genesis.py services/kinlink/signed_change.py kinlink/
 COPY services/kinlink/delivery/__init__.py services/kinlink/delivery/dataset.py services/kinlink/delivery/datasets.py \
     services/kinlink/delivery/encoded_datasets.py services/kinlink/delivery/refused_values.py \
     services/kinlink/delivery/period.py kinlink/delivery/

@@ -13,6 +13,7 @@ Knows no keys: what an action does to them is the key store's.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
@@ -102,7 +103,8 @@ class DualControl:
                 self._check_number(connection, change)
                 self._check_possible(connection, people, change)
                 changes.add(connection, change, document, signature, self._now())
-            self._record(connection, caller, facts)
+            # So that the log alone says what was signed. The document is canonical: from this its bytes are made again.
+            self._record(connection, caller, {**facts, "document": json.loads(document)})
             if RULES[change.action].approvals == 0:
                 people = self._take_effect(connection, people, caller, change)
             return self._existing(connection, change.change_id, people)
@@ -143,8 +145,10 @@ class DualControl:
             people = self._effects.people(connection)
             people.check_enrolled(_name(caller))
             standing = self._existing(connection, change_id, people)
-            signed = (standing.proposal, *standing.approvals)
-            facts["signatures"] = [{"signer": one.signer, "signature": one.signature.hex()} for one in signed]
+            signed = [(Verb.PROPOSE, standing.proposal), *((Verb.APPROVE, one) for one in standing.approvals)]
+            facts["signatures"] = [
+                {"verb": verb.value, "signer": one.signer, "signature": one.signature.hex()} for verb, one in signed
+            ]
             if standing.state is not ChangeState.APPLIED:
                 self._check_dates(standing.change)
                 if standing.missing:

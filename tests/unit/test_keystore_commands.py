@@ -11,7 +11,12 @@ import pytest
 from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
+from kinlink import genesis as genesis_form
 from kinlink.approvals import Verb
+from kinlink.audit.align import Item
+from kinlink.audit.decisions import Decisions
+from kinlink.audit.entry import encode
+from kinlink.audit.export import Leaf
 from kinlink.change_document import ChangeError
 from kinlink.pseudonyms import Kind, Suite
 from kinlink.signed_change import Signature, SignedChange
@@ -20,6 +25,7 @@ from pseudonymizer.keystore import tables, wrappings
 from pseudonymizer.keystore.encryption_keys import KeyStoreError, warn_of_a_key_in_a_file, wrapping_version
 from pseudonymizer.lifecycle import Transition
 from pseudonymizer.people import People
+from servicekit.audit import AuditLog
 from servicekit.database import read
 from servicekit.errors import UnavailableError
 from tests import postgres
@@ -219,8 +225,30 @@ class TestRestore:
         assert ("key.replay-compromised", "linkage/familie") in logged
         entry = next(one for one in place.log() if one["rpc"] == "keystore.restore")
         proof = json.loads(entry["evidence"])
-        assert proof["store"]["anchored_generation"] == newest
+        assert proof["document"]["store"]["anchored_generation"] == newest
         assert {one["signer"] for one in proof["signatures"]} == {"custodian/a", "custodian/c", "reviewer/r"}
+
+    @pytest.mark.parametrize("signers", [3, 2], ids=["signed", "one signature taken out"])
+    def test_log_shows_whether_it_was_signed(self, place: Place, kept: Path, signers: int) -> None:
+        """With the lost entries brought back; what the fixture did to keys before had no signatures."""
+        place.anchor_log()
+        place.export_log(place.folder / "log.jsonl")
+        place.put_back(kept)
+        file = _document(place)
+        place.sign(file, "custodian/a", "custodian/b", "reviewer/r")
+        assert place.run("restore", "--change", file, "--log", place.folder / "log.jsonl") == 0
+        contents = [content for page in AuditLog(place.engine()).stored(0, 1000) for content, _ in page]
+        at = next(number for number, content in enumerate(contents) if b'"rpc":"keystore.restore"' in content)
+        entry = json.loads(contents[at])
+        proof = json.loads(entry["evidence"])
+        entry["evidence"] = encode({**proof, "signatures": proof["signatures"][:signers]}).decode()
+        contents[at] = encode(entry)
+        decisions = Decisions("kinlink.test/pseudonymizer", genesis_form.parse(place.settings.genesis.read_bytes()))
+        items = (Item(number, Leaf(b"", content), b"") for number, content in enumerate(contents))
+        assert len(list(decisions.watch(items))) == len(contents)
+        found = [one for one in decisions.findings if one.first is None or one.first >= at]
+        assert [one.first for one in found] == ([] if signers == 3 else [at])
+        assert signers == 3 or "1 more approval, by a reviewer" in found[0].text
 
     def test_from_a_file_into_an_empty_database(self, place: Place, kept: Path) -> None:
         newest = place.start().current()[1].generation

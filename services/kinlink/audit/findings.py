@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,6 +25,11 @@ class FindingKind(StrEnum):
     EVIDENCE_DAMAGED = "evidence damaged"
     EXPORT_DAMAGED = "export damaged"
     UNPROVEN = "unproven"
+    FOREIGN_GENESIS = "foreign genesis"
+    CHANGE_UNSIGNED = "change unsigned"
+    KEY_CHANGED = "key changed"
+    WITNESS_MISSING = "witness missing"
+    WITNESS_INVALID = "witness invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,28 @@ class Finding:
     text: str
     first: int | None = None
     end: int | None = None
+
+
+KeyVersion = tuple[str, str, int]
+"""Domain, kind and version."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHistory:
+    """What a log says of keys and signers, having been read from its beginning."""
+
+    genesis: str  # SHA-256 of the file that named the first signers, hex; "" where the log names none
+    genesis_kept: bool  # whether that file was kept, and compared
+    signed: int  # changes that took effect and were signed as the rules ask
+    states: Mapping[KeyVersion, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """A witness, and for how many of the log's first entries it vouches."""
+
+    witness: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +75,8 @@ class Verification:
     signed_size: int  # as many as stand under a checkpoint within the export
     held: tuple[str, ...]  # the kept checkpoints that hold
     findings: tuple[Finding, ...]
+    witnesses: tuple[Vouched, ...] = ()  # those that were asked for
+    keys: KeyHistory | None = None  # None: another service's log, or not its beginning
 
     @property
     def ok(self) -> bool:

@@ -11,6 +11,7 @@ from kinlink.audit.findings import Finding, FindingKind
 from kinlink.audit.kept import LeafHashes
 from kinlink.audit.merkle import HASH_BYTES, Frontier, leaf_hash
 from kinlink.audit.note import Checkpoint, NoteError, UnsignedError, VerifierKey, open_checkpoint, parse
+from kinlink.audit.witnesses import Witnesses
 
 _REPORT_EVERY = 4096
 _MAX_NAMED = 100
@@ -31,6 +32,7 @@ class Reading:
     key: VerifierKey
     watched: dict[int, bytes]  # size → the root that it should have
     progress: Progress
+    witnesses: Witnesses | None = None
     findings: list[Finding] = field(default_factory=list)
     changed: dict[int, bytes] = field(default_factory=dict)  # place → own hash, where another is stored
     roots: dict[int, bytes] = field(default_factory=dict)  # size → root, at the sizes watched
@@ -74,7 +76,11 @@ class Reading:
                 name = f"The service's own checkpoint of {Checkpoint.parse(parse(note).text).size} entries"
                 self.findings.append(refused(name, note, error, self.key))
             return
-        if (checkpoint.size, checkpoint.root) == (tree.size, tree.root()):
+        holds = (checkpoint.size, checkpoint.root) == (tree.size, tree.root())
+        if self.witnesses:
+            name = f"the service's own checkpoint of {checkpoint.size} entries"
+            self.witnesses.take(name, note, checkpoint.size, holds=holds)
+        if holds:
             self.signed[tree.size] = checkpoint.root
         else:
             self.failed.append(tree.size)

@@ -5,7 +5,9 @@
 3. Where leaf hashes were kept, or an earlier export, or where entries' own indices
    contradict their places, the entry is named; otherwise the narrowest range: from
    the last kept checkpoint that holds to the first that fails.
-4. Nothing that the service says now is believed over what was kept. Its own
+4. A pseudonymizer's log that begins with its first entry is read for who decided on keys (`decisions`); witnesses are
+   looked for that were asked for (`witnesses`).
+5. Nothing that the service says now is believed over what was kept. Its own
    checkpoints only narrow a range, and convict it: two roots under one signature.
 
 *Guarantee:* when nothing is found, the entries before `proven_size` are, bit for
@@ -20,11 +22,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from kinlink.audit.align import align
+from kinlink.audit.decisions import SERVICE, Decisions
 from kinlink.audit.export import Export
 from kinlink.audit.findings import Finding, FindingKind, Verification, named, of_alignment, of_own_hashes
 from kinlink.audit.kept import Kept, KeptError, LeafHashes
 from kinlink.audit.note import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from kinlink.audit.reading import Progress, Reading, refused, unreported
+from kinlink.audit.witnesses import Witnesses
+from kinlink.genesis import Genesis
 
 
 def verify(
@@ -33,9 +38,13 @@ def verify(
     log_key: VerifierKey,
     earlier: Export | None = None,
     progress: Progress = unreported,
+    *,
+    witnesses: Sequence[VerifierKey] = (),
+    genesis: Genesis | None = None,
 ) -> Verification:
     """Verify an export; all that is found is returned, nothing raised but OSError.
 
+    `witnesses` are those that must vouch for what is proven; `genesis` is the kept file of the first signers.
     Memory: the kept leaf hashes, and 32 bytes for each entry of the earlier export.
     """
     held, findings = _open(checkpoints, log_key)
@@ -48,8 +57,12 @@ def verify(
         sources.append(before.leaf_hashes())
     watched = roots if before is None else before.signed | roots
     shift = earlier.bytes if earlier else 0
-    reading = Reading(export, log_key, watched, lambda done, _: progress(shift + done, total))
-    found = align(reading.items(), _lookup(sources), export.header.start)
+    asked = Witnesses(witnesses)
+    reading = Reading(export, log_key, watched, lambda done, _: progress(shift + done, total), asked)
+    decisions = Decisions(log_key.name, genesis)
+    tells = not export.header.start and log_key.name.endswith(f"/{SERVICE}")
+    items = decisions.watch(reading.items()) if tells else reading.items()
+    found = align(items, _lookup(sources), export.header.start)
     progress(total, total)
     aligned = of_alignment(found)
     spoken_for = {f.first for f in aligned if f.kind is FindingKind.ENTRY_CHANGED}
@@ -59,13 +72,26 @@ def verify(
     if before is not None:
         findings += _compare(before, reading, found.next_index)
     findings += _judge(held, reading, found.next_index)
+    for each in held:
+        asked.take(each.name, each.note, each.checkpoint.size, holds=reading.holds(each.checkpoint))
     proven = max((e.checkpoint.size for e in held if reading.holds(e.checkpoint)), default=0)
+    findings += decisions.findings + asked.findings(proven)
     if not findings and proven <= export.header.start:
         text = "Nothing is proven: no kept checkpoint lies within this export. Give one, or export more of the log."
         findings.append(Finding(FindingKind.UNPROVEN, text, export.header.start, reading.size))
     names = tuple(each.name for each in held if reading.holds(each.checkpoint))
     signed = max((size for size in reading.signed), default=0)
-    return Verification(log_key.name, export.header.start, reading.size, proven, signed, names, tuple(findings))
+    return Verification(
+        log_key.name,
+        export.header.start,
+        reading.size,
+        proven,
+        signed,
+        names,
+        tuple(findings),
+        asked.vouched(),
+        decisions.history() if tells else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +99,7 @@ class _Held:
     """A kept checkpoint whose signature is the kept key's."""
 
     name: str
+    note: str
     checkpoint: Checkpoint
     hashes: LeafHashes | None
 
@@ -97,7 +124,7 @@ def _open(kept: Sequence[Kept], key: VerifierKey) -> tuple[list[_Held], list[Fin
                 hashes = None
                 text = f"{each.name}.hashes {error}; it was not used."
                 findings.append(Finding(FindingKind.EVIDENCE_DAMAGED, text))
-        held.append(_Held(each.name, checkpoint, hashes))
+        held.append(_Held(each.name, each.note, checkpoint, hashes))
     held.sort(key=lambda each: each.checkpoint.size)
     for one, other in pairwise(held):
         if one.checkpoint.size == other.checkpoint.size and one.checkpoint.root != other.checkpoint.root:

@@ -17,9 +17,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from kinlink import genesis as genesis_file
 from kinlink.audit.entry import Entry
 from kinlink.audit.export import Export, ExportError
-from kinlink.audit.findings import Verification
 from kinlink.audit.kept import Kept, KeptError, companion, read
 from kinlink.audit.note import NoteError, VerifierKey
 from kinlink.audit.verify import verify as verify_export
@@ -28,8 +28,10 @@ from kinlink.audit_evidence import fetch_checkpoint, fetch_export, opened, prove
 from kinlink.cli.deliver import Config
 from kinlink.cli.exit_codes import ExitCode
 from kinlink.cli.progress import stages
+from kinlink.cli.verification import document, lines
 from kinlink.client_config import ClientConfig
 from kinlink.errors import InputError
+from kinlink.genesis import Genesis
 
 _WIDTH = 160  # of a table that does not go to a terminal
 _COLUMNS = 110  # of a terminal in which each field has a column of its own
@@ -144,9 +146,19 @@ def verify(
         list[Path], typer.Option("--checkpoint", help="A kept checkpoint, or a folder of them; may be repeated.")
     ],
     earlier: Annotated[Path | None, typer.Option(help="An export that you kept.", show_default=False)] = None,
+    witnesses: Annotated[
+        list[str] | None,
+        typer.Option("--witness", help="A witness's key that you kept, as --log-key; may be repeated."),
+    ] = None,
+    genesis: Annotated[
+        Path | None, typer.Option(help="The file of the first signers that you kept.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Verify an export against what you kept. Needs no service and no database.
+
+    In the pseudonymizer's log, from its first entry on, also that each change of keys and signers was signed by those
+    who could, from the first signers on; with --witness, that these vouch for what you kept.
 
     Ends with 0 when nothing was found, with 6 otherwise.
     """
@@ -155,7 +167,15 @@ def verify(
     try:
         opened_export, before = Export(exported), Export(earlier) if earlier else None
         with stages() as open_stage:
-            result = verify_export(opened_export, kept, key, before, open_stage("verify"))
+            result = verify_export(
+                opened_export,
+                kept,
+                key,
+                before,
+                open_stage("verify"),
+                witnesses=[_key(text, "--witness") for text in witnesses or ()],
+                genesis=_genesis(genesis) if genesis else None,
+            )
     except ExportError as error:
         raise InputError(
             f"{exported if earlier is None else f'{exported} or {earlier}'}: {error}.", "NO_EXPORT"
@@ -163,9 +183,10 @@ def verify(
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}.", "NOT_READABLE") from None
     if as_json:
-        typer.echo(json.dumps(_document(result), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(document(result), ensure_ascii=False, indent=2))
     else:
-        _report(result)
+        for line in lines(result):
+            typer.echo(line)
     if not result.ok:
         raise typer.Exit(ExitCode.CONFLICT)
 
@@ -213,14 +234,21 @@ def _new(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def _key(text: str) -> VerifierKey:
+def _genesis(path: Path) -> Genesis:
+    try:
+        return genesis_file.parse(path.read_bytes())
+    except genesis_file.GenesisError as error:
+        raise InputError(f"{path} {error}.", "NO_GENESIS") from error
+
+
+def _key(text: str, option: str = "--log-key") -> VerifierKey:
     path = Path(text)
     try:
         return VerifierKey.parse(path.read_text("utf-8") if "+" not in text or path.exists() else text)
     except OSError as error:
-        raise InputError(f"The log key {text} cannot be read: {error.strerror}.", "NOT_READABLE") from None
+        raise InputError(f"{option}: {text} cannot be read: {error.strerror}.", "NOT_READABLE") from None
     except (NoteError, UnicodeDecodeError) as error:
-        raise InputError(f"--log-key: {error}.", "KEY_MALFORMED") from error
+        raise InputError(f"{option}: {error}.", "KEY_MALFORMED") from error
 
 
 def _kept(paths: list[Path], key: VerifierKey | None = None) -> list[Kept]:
@@ -259,34 +287,3 @@ def _show(entries: Iterator[Entry]) -> None:
         fields = [caller, *said] if wide else [f"{caller or 'the service'}: {', '.join(filter(None, said))}"]
         grid.add_row(str(entry.index), f"{entry.recorded_at:%Y-%m-%d %H:%M:%S}", *fields)
     console.print(grid)
-
-
-def _report(result: Verification) -> None:
-    for name in result.held:
-        typer.echo(f"holds: {name}")
-    for found in result.findings:
-        typer.echo(f"FOUND {found.kind}: {found.text}")
-    if result.ok:
-        typer.echo(
-            f"{result.origin}: nothing was found. The first {result.proven_size} entries are those that you kept."
-        )
-        later = result.end - result.proven_size
-        if later:
-            covered = "" if result.signed_size < result.end else ", but the service has signed them"
-            typer.echo(f"The {later} after them are not yet under a checkpoint that you kept{covered}.")
-    else:
-        count = len(result.findings)
-        typer.echo(f"{result.origin}: {count} finding{'s' if count > 1 else ''}. Keep these files as they are.")
-
-
-def _document(result: Verification) -> dict[str, object]:
-    return {
-        "ok": result.ok,
-        "origin": result.origin,
-        "start": result.start,
-        "end": result.end,
-        "proven_size": result.proven_size,
-        "signed_size": result.signed_size,
-        "held": list(result.held),
-        "findings": [{"kind": f.kind, "first": f.first, "end": f.end, "text": f.text} for f in result.findings],
-    }

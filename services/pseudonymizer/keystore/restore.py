@@ -237,12 +237,12 @@ class Ceremony:
         change = signed.change
         proof = {
             "change_id": change.change_id,
+            "document": json.loads(signed.document),
             "document_sha256": digest(signed.document).hex(),
             "signatures": [
                 {"signer": one.signer, "signature": one.signature.hex(), "verb": one.verb.value}
                 for one in signed.signatures
             ],
-            "store": dict(change.store or {}),
             "generation": newest.generation + 1,
         }
         entry = AuditEntry("keystore.restore", "", "ok", subject=change.change_id, evidence=_canonical(proof))

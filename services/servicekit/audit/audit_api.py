@@ -5,7 +5,7 @@ Who looks at the log is in the log: each call is an entry, as any other's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import grpc
@@ -30,10 +30,12 @@ _PAGE: Final = 500  # entries of at most some 20 kB each: far below the largest 
 class AuditApi(AuditServiceServicer):
     """Serves a service's own log."""
 
-    def __init__(self, engine: Engine, log: AuditLog, checkpoints: Checkpoints) -> None:
+    def __init__(self, engine: Engine, log: AuditLog, checkpoints: Checkpoints, on_signed: Callable[[], None]) -> None:
+        """Serve `log`; `on_signed` is told of a checkpoint that was signed for a caller."""
         self._engine = engine
         self._log = log
         self._checkpoints = checkpoints
+        self._on_signed = on_signed
 
     def ListEntries(
         self, request: pb.ListEntriesRequest, _context: grpc.ServicerContext
@@ -52,8 +54,9 @@ class AuditApi(AuditServiceServicer):
     def GetCheckpoint(
         self, request: pb.GetCheckpointRequest, _context: grpc.ServicerContext
     ) -> pb.GetCheckpointResponse:
-        """Sign the log as it stands."""
+        """Sign the log as it stands. Its second places get it at once: who keeps it finds it with them."""
         signed = self._checkpoints.with_witnesses(self._checkpoints.sign())
+        self._on_signed()
         return pb.GetCheckpointResponse(note=signed, verifier_key=str(self._checkpoints.verifier))
 
     def ListCheckpoints(

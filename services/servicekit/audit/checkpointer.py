@@ -1,6 +1,6 @@
 """Signs the log now and then, and sends what was signed to its second places.
 
-1. After so many entries, after so many seconds, and at the end.
+1. After so many entries, after so many seconds, when somebody was shown a checkpoint, and at the end.
 2. What fails closed is the log itself. A second place that is away stops nothing: when that begins
    and when it ends are entries (ANCHOR_UNAVAILABLE, ANCHOR_UNREADABLE), it is a metric, and health of
    "kinlink.audit.anchors" is NOT_SERVING meanwhile. Each round sends the newest checkpoint again.
@@ -88,6 +88,11 @@ class Checkpointer:
         """Begin; the first round is at once, so that what is wrong shows at the start."""
         self._due.set()
         self._thread.start()
+
+    def wake(self) -> None:
+        """Let a round begin now, in the background, where there is a place to send to."""
+        if self._places:
+            self._due.set()
 
     def stop(self) -> None:
         """Sign and send what came last, and end."""

@@ -37,7 +37,9 @@ class KeptLog:
 
     def register(self, target: grpc.Server) -> None:
         """Serve `audit_api.SERVICES`."""
-        add_AuditServiceServicer_to_server(AuditApi(self._engine, self._log, self.checkpoints), target)
+        add_AuditServiceServicer_to_server(
+            AuditApi(self._engine, self._log, self.checkpoints, self.checkpointer.wake), target
+        )
         add_WitnessServiceServicer_to_server(WitnessApi(self._witness), target)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,11 +13,12 @@ from kinlink.audit.entry import Entry, canonical, parse
 from kinlink.audit.export import Export, Header, Leaf, write
 from kinlink.audit.kept import LeafHashes, companion
 from kinlink.audit.merkle import Frontier, leaf_hash
-from kinlink.audit.note import Checkpoint, VerifierKey, sign
+from kinlink.audit.note import Checkpoint, VerifierKey, cosign, sign
 
 ORIGIN = "kinlink.test/linker"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+WITNESS_NAME = "kinlink.test/w"
 LOG_KEY = VerifierKey.of(ORIGIN, KEY)
 _BEGAN = datetime(2026, 10, 1, tzinfo=UTC)
 
@@ -41,6 +43,8 @@ class Log:
     hashes: list[bytes] = field(default_factory=list)
     key: Ed25519PrivateKey = KEY
     signed_at: tuple[int, ...] = ()  # the sizes at which the service kept a checkpoint
+    origin: str = ORIGIN
+    cosigned_at: dict[int, Sequence[Ed25519PrivateKey]] = field(default_factory=dict)  # by witnesses "kinlink.test/w"
 
     def __post_init__(self) -> None:
         self.hashes = self.hashes or [leaf_hash(content) for content in self.contents]
@@ -49,7 +53,9 @@ class Log:
         """Return the checkpoint at a size, signed."""
         tree = Frontier()
         tree.extend(self.hashes[:size])
-        return sign(Checkpoint(ORIGIN, tree.size, tree.root()).text(), ORIGIN, self.key)
+        text = Checkpoint(self.origin, tree.size, tree.root()).text()
+        lines = [cosign(text, WITNESS_NAME, key, 1) for key in self.cosigned_at.get(tree.size, ())]
+        return sign(text, self.origin, self.key) + "".join(lines)
 
     def frontier(self, size: int) -> tuple[bytes, ...]:
         tree = Frontier()
@@ -60,7 +66,7 @@ class Log:
         """Write an export, with the checkpoints at `signed_at`, or those of a log signed where it ends."""
         leaves = [Leaf(h, c) for h, c in zip(self.hashes, self.contents, strict=True)][start:end]
         notes = [self.note(size) for size in self.signed_at or (start + len(leaves),)]
-        header = Header(ORIGIN, str(VerifierKey.of(ORIGIN, self.key)), start, self.frontier(start))
+        header = Header(self.origin, str(VerifierKey.of(self.origin, self.key)), start, self.frontier(start))
         with path.open("wb") as file:
             write(file, header, leaves, notes)
         return Export(path)
