@@ -16,7 +16,8 @@ from datetime import datetime
 from typing import Any
 
 from kinlink.report import log_rows
-from kinlink.report.lights import Light, lights, redaction_light
+from kinlink.report.light import Light
+from kinlink.report.lights import lights, redaction_light
 from kinlink.report.limits import LIMITS
 from kinlink.report.material import Change, Entry, Grant, Material, plain
 from kinlink.report.month import Month

@@ -1,36 +1,18 @@
-"""The summary: what is in order, what to look at, what to act on. Words first; colour only repeats them."""
+"""The summary: what is in order, what to look at, what to act on. Words first; colour only repeats them.
+
+Of keys and the people who decide on them `key_lights` judges.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
+from kinlink.report.key_lights import key_lights
+from kinlink.report.light import Light, Status
 from kinlink.report.material import Material
 from kinlink.report.rows import Denial, KeyRow, LogState, PolicyEvent, Volume
-from kinlink.report.words import Words, day, many, number
-
-SOON_DAYS = 30
-
-
-class Status(StrEnum):
-    """How a point stands."""
-
-    OK = "ok"
-    LOOK = "look"
-    ACT = "act"
-    UNCHECKED = "unchecked"
-
-
-@dataclass(frozen=True, slots=True)
-class Light:
-    """One point of the summary; `section` is the part of the page that says more."""
-
-    section: str
-    status: Status
-    title: Words
-    text: Words
+from kinlink.report.words import Words, many, number
 
 
 def lights(
@@ -46,12 +28,7 @@ def lights(
     return [
         _logs(states),
         _outside(states),
-        _age(keys, material.policy.rotate_after_days, made_at),
-        _compromised(keys),
-        _rotations(material),
-        _backups(keys, made_at),
-        _changes(material),
-        _signers(material),
+        *key_lights(material, keys, made_at),
         _grants(policy_events),
         _plain_door(material, volumes),
         _volumes(volumes),
@@ -130,120 +107,6 @@ def _outside(states: Sequence[LogState]) -> Light:
 
 def _verified(state: LogState) -> list[str]:
     return [witness.name for witness in state.witnesses if witness.verified]
-
-
-def _age(keys: Sequence[KeyRow], rotate_after_days: int, made_at: datetime) -> Light:
-    title = Words("Nøglernes alder", "Age of the keys")
-    if not rotate_after_days:
-        text = Words(
-            "Politikken har ingen regel for nøgleskift. Aftal en med den dataansvarlige.",
-            "The policy has no rule for rotation. Agree on one with the controller.",
-        )
-        return Light("keys", Status.UNCHECKED, title, text)
-    due = [key for key in keys if key.rotate_before and key.state == "active"]
-    late = [key.name for key in due if key.rotate_before and key.rotate_before <= made_at]
-    soon = [key for key in due if key.rotate_before and 0 <= (key.rotate_before - made_at).days < SOON_DAYS]
-    if late:
-        text = Words(
-            f"{many(len(late), 'da', 'nøgle', 'nøgler')} er ældre end {rotate_after_days} dage: {_few(late, 'da')}.",
-            f"Older than {rotate_after_days} days: {many(len(late), 'en', 'key', 'keys')}, {_few(late, 'en')}.",
-        )
-        return Light("keys", Status.ACT, title, text)
-    if soon:
-        text = Words(
-            f"{many(len(soon), 'da', 'nøgle', 'nøgler')} skal skiftes inden for {SOON_DAYS} dage.",
-            f"Due within {SOON_DAYS} days: {many(len(soon), 'en', 'key', 'keys')}.",
-        )
-        return Light("keys", Status.LOOK, title, text)
-    text = Words(
-        f"Alle {len(due)} gældende nøgler er yngre end {rotate_after_days} dage.",
-        f"All {len(due)} primary keys are younger than {rotate_after_days} days.",
-    )
-    return Light("keys", Status.OK, title, text)
-
-
-def _compromised(keys: Sequence[KeyRow]) -> Light:
-    title = Words("Kompromitterede nøgler", "Compromised keys")
-    live = [key.name for key in keys if key.compromised_at and key.state != "destroyed"]
-    if live:
-        text = Words(
-            f"Meldt kompromitteret og endnu ikke tilintetgjort: {_few(live, 'da')}.",
-            f"Reported compromised and not destroyed yet: {_few(live, 'en')}.",
-        )
-        return Light("keys", Status.ACT, title, text)
-    return Light(
-        "keys", Status.OK, title, Words("Ingen nøgle er meldt kompromitteret.", "No key is reported compromised.")
-    )
-
-
-def _rotations(material: Material) -> Light:
-    title = Words("Nøgleskift", "Key rotations")
-    unfinished = [rotation for rotation in material.rotations if rotation.state != "destroyed"]
-    if not unfinished:
-        count = len(material.rotations)
-        if not count:
-            return Light("rotations", Status.OK, title, Words("Ingen endnu.", "None yet."))
-        text = Words(
-            f"Ingen er i gang; {count} er afsluttet, den gamle nøgle tilintetgjort.",
-            f"None is open; {count} finished, the old key destroyed.",
-        )
-        return Light("rotations", Status.OK, title, text)
-    waiting = sum(holder.attested_at is None for rotation in unfinished for holder in rotation.holders)
-    text = Words(
-        f"{len(unfinished)} er i gang; {many(waiting, 'da', 'indehaver', 'indehavere')} mangler at genberegne. "
-        "Den gamle nøgle findes endnu.",
-        f"{len(unfinished)} open; {many(waiting, 'en', 'holder has', 'holders have')} yet to rekey. The old key "
-        "still exists.",
-    )
-    return Light("rotations", Status.LOOK, title, text)
-
-
-def _backups(keys: Sequence[KeyRow], made_at: datetime) -> Light:
-    title = Words("Tilintetgjorte nøgler i sikkerhedskopier", "Destroyed keys in backups")
-    dates = [key.backups_until for key in keys if key.backups_until and key.backups_until > made_at]
-    if not dates:
-        text = Words("Ingen sikkerhedskopi kan åbne en tilintetgjort nøgle.", "No backup can unseal a destroyed key.")
-        return Light("keys", Status.OK, title, text)
-    last = max(dates)
-    text = Words(
-        f"{many(len(dates), 'da', 'tilintetgjort nøgle', 'tilintetgjorte nøgler')} kan endnu åbnes af en "
-        f"sikkerhedskopi, den sidste indtil {day(last, 'da')}.",
-        f"{many(len(dates), 'en', 'destroyed key', 'destroyed keys')} can still be unsealed from a backup, the "
-        f"last until {day(last, 'en')}.",
-    )
-    return Light("keys", Status.LOOK, title, text)
-
-
-def _changes(material: Material) -> Light:
-    title = Words("Ændringer, der venter", "Changes waiting")
-    waiting = [change for change in material.changes if change.state in {"proposed", "approved"}]
-    if not waiting:
-        return Light("rotations", Status.OK, title, Words("Ingen.", "None."))
-    text = Words(
-        f"{len(waiting)} venter på underskrifter eller på at blive udført.",
-        f"Waiting for signatures or to be applied: {len(waiting)}.",
-    )
-    return Light("rotations", Status.LOOK, title, text)
-
-
-def _signers(material: Material) -> Light:
-    title = Words("De, der kan underskrive", "Who can sign")
-    able = [signer for signer in material.signers if signer.removed_at is None]
-    reviewers = sum(signer.role == "reviewer" for signer in able)
-    custodians = len(able) - reviewers
-    counts = Words(
-        f"{many(custodians, 'da', 'nøgleforvalter', 'nøgleforvaltere')} og "
-        f"{many(reviewers, 'da', 'revisor', 'revisorer')} af nøgleændringer.",
-        f"{many(custodians, 'en', 'custodian', 'custodians')} and "
-        f"{many(reviewers, 'en', 'independent reviewer', 'independent reviewers')}.",
-    )
-    if len(able) < 3 or not reviewers or not custodians:
-        text = Words(
-            f"{counts.da} Det er for få: et forslag kræver to andres underskrift, den ene en revisors.",
-            f"{counts.en} Too few: a proposal needs two others' signatures, one of them a reviewer's.",
-        )
-        return Light("rotations", Status.ACT, title, text)
-    return Light("rotations", Status.OK, title, counts)
 
 
 def _grants(events: Sequence[PolicyEvent]) -> Light:
@@ -355,14 +218,3 @@ def _sample(material: Material) -> Light:
         "the log.",
     )
     return Light("sample", Status.LOOK, title, text)
-
-
-def _few(names: Sequence[str], language: str) -> str:
-    """Return the first three names, and how many more there are."""
-    more = len(names) - 3
-    text = ", ".join(names[:3])
-    return (
-        text
-        if more <= 0
-        else f"{text} {'og' if language == 'da' else 'and'} {more} {'til' if language == 'da' else 'more'}"
-    )
