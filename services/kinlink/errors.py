@@ -110,7 +110,7 @@ _KEYS = "Ask the service's custodians which keys there are."
 _CERTIFICATE = "Ask the service's operator for a certificate of this deployment."
 
 NEXT: dict[str, str] = {
-    "ACCESS_DENIED": "Use a certificate with another role, or ask the service's operator for access.",
+    "ACCESS_DENIED": "Use a certificate of such a role, or ask the service's operator for access.",
     "APPROVALS_MISSING": "See `kinlink approvals show` for who has signed.",
     "ATTESTATION_INVALID": _VERSIONS,
     "AUDIT_UNAVAILABLE": "Nothing was done. Try again; if it lasts, tell the service's operator.",
@@ -215,7 +215,7 @@ NEXT: dict[str, str] = {
     "STREAM_INVALID": _AGAIN,
     "SUITE_NOT_ALLOWED": "Set suite in kinlink.toml to that one.",
     "SUITE_UNSPECIFIED": _VERSIONS,
-    "TABLE_NOT_FOUND": "",
+    "TABLE_NOT_FOUND": "See `kinlink table list` for the tables and periods there are.",
     "TARGET_GROUP_UNDEFINED": "Tell the service's operator.",
     "TOO_FEW_SIGNERS": "",
     "TOO_MANY_CALLS": "",
@@ -226,6 +226,16 @@ NEXT: dict[str, str] = {
     "YEAR_CLOSED": "Nothing is left to do: run a later year. docs/how-to/close-a-year.md says when years close.",
 }
 """What to do next, by the reason of a service's refusal; "" where the service's own message says it."""
+_ROLES = {
+    "consumer": "a consumer",
+    "custodian": "a key custodian",
+    "dpo": "the data-protection officer",
+    "linker": "a linker",
+    "operator": "an operator",
+    "reviewer": "a reviewer",
+    "service": "another service",
+    "source": "a source system",
+}
 # Where gRPC says in its own words whom it could not connect to.
 _ADDRESS = re.compile(r"(?:ipv[46]:|DNS resolution failed for )([\w.:\[\]%-]+:\d+)")
 _NEXT_BY_CODE: dict[grpc.StatusCode, str] = {
@@ -246,10 +256,24 @@ def from_rpc_error(error: grpc.RpcError) -> KinlinkError:
     message = (text if is_name else f"{text[:1].upper()}{text[1:]}").rstrip(".") + "."
     if code is grpc.StatusCode.INTERNAL:
         message = f"The service failed; give its operator the request id {info.metadata['request_id']}."
+    elif info.reason == "ACCESS_DENIED":
+        message = _denied(text.partition(" ")[0], info.metadata["roles"].split())
     advice = "" if code is grpc.StatusCode.INTERNAL else NEXT.get(info.reason, _OPERATOR)
     return _CLASSES.get(code, InternalError)(
         f"{message} {advice}".strip(), info.reason, violations, info.metadata["request_id"], info.metadata
     )
+
+
+def _denied(caller: str, roles: Sequence[str]) -> str:
+    """Say who may do what `caller`, for example "operator/drift", may not."""
+    names = [_ROLES.get(role, role) for role in roles]
+    if not names:
+        return f"{caller} may not do this, and nobody may."
+    if caller.partition("/")[0] in roles:
+        return f"{caller} may not do this: it is for those only whom the service's access table names."
+    *others, last = names
+    before = f"{', '.join(others)} or " if others else ""
+    return f"{caller} may not do this: it is for {before}{last}."
 
 
 def _details(error: grpc.RpcError) -> tuple[error_details_pb2.ErrorInfo, tuple[FieldViolation, ...]]:

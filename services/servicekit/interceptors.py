@@ -180,7 +180,12 @@ class Layers(grpc.ServerInterceptor):
     def _admit(self, call: Call, caller: Caller) -> None:
         rule = self._access.decide(call.rpc, caller)
         if rule is None:
-            raise DeniedError(f"{caller.role}/{caller.name} may not call {call.rpc}", "ACCESS_DENIED")
+            roles = sorted({each.role for each in self._access.rules(call.rpc)})
+            raise DeniedError(
+                f"{caller.role}/{caller.name} may not call {call.rpc}",
+                "ACCESS_DENIED",
+                metadata={"roles": " ".join(roles)},
+            )
         call.grant, call.limits = rule.grant, rule.limits
 
 

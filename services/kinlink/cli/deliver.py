@@ -22,6 +22,11 @@ from kinlink.pseudonyms import Kind
 Config = Annotated[Path | None, typer.Option(help="kinlink.toml; else $KINLINK_CONFIG, else ./kinlink.toml.")]
 
 _EPILOG = "Example: kinlink deliver --mapping prisme.toml --period 2014 posteringer.csv"
+_KINDS = {
+    Kind.CPR: "CPR numbers",
+    Kind.ADDRESS: "addresses",
+    Kind.REPLACEMENT: "replacement numbers",
+}
 _STATES = {
     pb.DELIVERY_STATE_RECEIVING: "receiving",
     pb.DELIVERY_STATE_ACCEPTED: "accepted",
@@ -89,10 +94,15 @@ def deliver(
 def list_deliveries(config: Config = None) -> None:
     """List what this source has delivered, newest first."""
     with ClientConfig.load(config).linker_channel() as linker:
-        for delivery in IntakeClient(linker).list():
-            dataset = BY_NUMBER[delivery.dataset].name
-            state = _STATES.get(delivery.state, "unknown")
-            typer.echo(f"{delivery.delivery_id}  {dataset:<16} {delivery.period:<10} {delivery.rows:>12,}  {state}")
+        deliveries = list(IntakeClient(linker).list())
+    if not deliveries:
+        typer.echo("nothing delivered yet", err=True)
+        return
+    typer.echo(f"{'id':<36}  {'dataset':<16} {'period':<10} {'rows':>12}  state", err=True)
+    for delivery in deliveries:
+        dataset = BY_NUMBER[delivery.dataset].name
+        state = _STATES.get(delivery.state, "unknown")
+        typer.echo(f"{delivery.delivery_id}  {dataset:<16} {delivery.period:<10} {delivery.rows:>12,}  {state}")
 
 
 def withdraw(
@@ -116,16 +126,16 @@ def _show(examination: Examination, extract: list[Path], mapping: Mapping, perio
     if examination.duplicates:
         _line("duplicates", f"{examination.duplicates:,} further rows that repeat one, left out")
     _line("rejected", f"{examination.rejected:,} ({examination.rejected / max(examination.rows, 1):.2%})")
-    counts = examination.rejects.group_by("column", "reason", maintain_order=True).len().sort("len", descending=True)
-    for column, reason, count in counts.iter_rows():
-        _line("", f"{count:,} x {reason}{' in ' + column if column else ''}")
+    counts = examination.rejects.group_by("column", "reason", "expected", maintain_order=True).len()
+    for column, reason, expected, count in counts.sort("len", descending=True, maintain_order=True).iter_rows():
+        _line("", f"{count:,} x {reason}{' in ' + column if column else ''}: expected {expected}")
     _line("to deliver", f"{examination.delivered:,} rows")
     if usable := examination.usable:
         for field, count in usable.fields.items():
             _line(field, f"usable in {count:,} ({count / max(usable.records, 1):.1%})")
         _line("nothing usable", f"{usable.without:,} ({usable.without / max(usable.records, 1):.1%}), linked to nobody")
-    people = ", ".join(f"{len(texts):,} {kind}" for kind, texts in examination.identifiers.items())
-    _line("identifiers", f"{people or 'none'} (distinct)")
+    people = ", ".join(f"{len(texts):,} {_KINDS[kind]}" for kind, texts in examination.identifiers.items())
+    _line("distinct", people or "no identifiers")
 
 
 def _write_rejects(examination: Examination, path: Path) -> None:
@@ -143,7 +153,7 @@ def _show_sent(sent: Sent) -> None:
     delivery = sent.receipt.delivery
     if sent.keys:
         _line("key versions", ", ".join(f"{Kind.of_wire(key.kind)} {key.version}" for key in sent.keys))
-    _line("sent", f"{sent.chunks:,} chunks, {sent.size / 1e6:,.1f} MB")
+    _line("sent", f"{sent.size / 1e6:,.1f} MB")
     state = _STATES.get(delivery.state, "unknown")
     again = "already " if sent.receipt.already else ""
     _line("delivery", f"{delivery.delivery_id} {again}{state}, snapshot {delivery.snapshot}")

@@ -44,7 +44,16 @@ def deliver_answers(path: Path, period: str, doors: Doors, stages: Stages) -> Se
         KinlinkError: a service refused, or is away; calling again resumes.
     """
     covered = Period.parse(period)
-    examination = examine([path], ANSWERS, covered, stages("read"), synthetic=doors.suite.synthetic)
+    try:
+        examination = examine([path], ANSWERS, covered, stages("read"), synthetic=doors.suite.synthetic)
+    except ExtractError as error:
+        if error.reason in ("WRONG_SEPARATOR", "MISSING_COLUMN"):
+            raise ExtractError(
+                f"{path.name} is no file of answers: its first line must be encoding_id;cpr, and each line after it a "
+                "record that you have decided. Make a new file; nothing was sent.",
+                "BAD_ANSWERS",
+            ) from None
+        raise
     _refuse_rejects(examination)
     return send(examination, [path], ANSWERS, covered, doors, stages)
 

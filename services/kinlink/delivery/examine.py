@@ -74,7 +74,7 @@ class Examination:
         share = self.rejected / max(self.rows, 1)
         if share > mapping.max_rejected_share:
             raise RejectShareError(
-                f"{self.rejected} of {self.rows} rows are bad ({share:.1%}); the mapping allows "
+                f"{self.rejected:,} of {self.rows:,} rows are bad ({share:.1%}); the mapping allows "
                 f"{mapping.max_rejected_share:.1%}. Nothing was sent. See the rejects file, then mend the extract or "
                 "the mapping.",
                 "TOO_MANY_REJECTS",

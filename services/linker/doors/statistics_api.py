@@ -127,7 +127,7 @@ class StatisticsApi(StatisticsServiceServicer):
         else:
             found = self._releases.find(*asked) if self._registered(request.table_id) else None
         if found is None:
-            message = "no such released table, or not for this caller; ListTables names the tables and their periods"
+            message = "there is no such released table, period or release, or it is not for this caller"
             raise NotFoundError(message, "TABLE_NOT_FOUND")
         table = found.table
         describe(subject=f"{table.table_id}/{table.period}/{table.release_id}", count=len(table.cells))

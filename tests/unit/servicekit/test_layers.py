@@ -188,6 +188,7 @@ def test_caller_without_a_rule_is_refused_and_audited(serve: Serve, shape: str) 
     error = refused(served, shape, "source-prisme")
     assert isinstance(error, RefusedError)
     assert error.reason == "ACCESS_DENIED"
+    assert error.message.startswith("source/prisme may not do this: it is for a consumer. Use a certificate of such a")
     assert not reached
     assert served.audited() == [(shape, "refused", "ACCESS_DENIED")]
 
@@ -196,7 +197,9 @@ def test_rpc_that_no_rule_names_is_refused(serve: Serve) -> None:
     served = serve(Handlers(lambda: None).register, SERVICES, ACCESS)
     with served.channel("consumer-analyse") as channel, pytest.raises(grpc.RpcError) as caught:
         statistics_grpc.StatisticsServiceStub(channel).ListTables(statistics.ListTablesRequest())
-    assert from_rpc_error(caught.value).reason == "ACCESS_DENIED"
+    error = from_rpc_error(caught.value)
+    assert error.reason == "ACCESS_DENIED"
+    assert error.message.startswith("consumer/analyse may not do this, and nobody may.")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
