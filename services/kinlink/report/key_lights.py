@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from kinlink.report.light import Light, Status
-from kinlink.report.material import Material
+from kinlink.report.material import Decided, Material
 from kinlink.report.rows import KeyRow
 from kinlink.report.words import Words, day, many
 
@@ -20,6 +20,7 @@ def key_lights(material: Material, keys: Sequence[KeyRow], made_at: datetime) ->
         _compromised(keys),
         _rotations(material),
         _backups(keys, made_at),
+        _decided(material),
         _changes(material),
         _signers(material),
     ]
@@ -105,6 +106,53 @@ def _backups(keys: Sequence[KeyRow], made_at: datetime) -> Light:
         f"last until {day(last, 'en')}.",
     )
     return Light("keys", Status.LOOK, title, text)
+
+
+def _decided(material: Material) -> Light:
+    title = Words("Ændringer af nøgler er underskrevet", "Changes of keys are signed")
+    decided = next((log.decided for log in material.logs if log.decided), None)
+    if decided is None:
+        text = Words("Ikke kontrolleret: loggen mangler.", "Not verified: there is no log of them.")
+        return Light("rotations", Status.UNCHECKED, title, text)
+    if decided.findings:
+        count = len(decided.findings)
+        text = Words(
+            f"{many(count, 'da', 'ændring', 'ændringer')} uden de underskrifter, der skal til. Tal med den "
+            "dataansvarlige i dag.",
+            f"Without the signatures that it takes: {many(count, 'en', 'change', 'changes')}. Talk to the controller "
+            "today.",
+        )
+        return Light("rotations", Status.ACT, title, text)
+    others = _untold(material, decided)
+    if others:
+        text = Words(
+            f"Loggen siger ikke, hvordan disse blev, som de er: {_few(others, 'da')}. Tal med den "
+            "dataansvarlige i dag.",
+            f"The log does not tell how these came to be as they are: {_few(others, 'en')}. Talk to the controller "
+            "today.",
+        )
+        return Light("rotations", Status.ACT, title, text)
+    text = Words(
+        f"{many(decided.signed, 'da', 'ændring er sket', 'ændringer er sket')}, hver med gyldige underskrifter.",
+        f"{many(decided.signed, 'en', 'change', 'changes')} took effect, each with valid signatures.",
+    )
+    if not decided.genesis_kept:
+        text = Words(
+            f"{text.da} De første underskrivere er dem, loggen selv nævner; gem grundfilen for at sammenligne.",
+            f"{text.en} The first signers are those that the log itself names; keep the genesis file to compare.",
+        )
+    return Light("rotations", Status.OK, title, text)
+
+
+def _untold(material: Material, decided: Decided) -> list[str]:
+    """Return the key versions that the service shows otherwise than the log tells."""
+    shown = {version.key: version for version in material.keys}
+    others = [
+        version.key
+        for version in shown.values()
+        if version.state_since <= decided.until and decided.states.get(version.key) != version.state
+    ]
+    return [str(key) for key in (*others, *(key for key in decided.states if key not in shown))]
 
 
 def _changes(material: Material) -> Light:

@@ -172,6 +172,7 @@ def state(log: Log, month: Month) -> LogState:
         anchors=tuple(log.anchors),
         kept=tuple(log.kept),
         findings=tuple(log.findings),
+        undecided=tuple(log.decided.findings) if log.decided else (),
         month_ok=counts.get("ok", 0),
         month_refused=counts.get("refused", 0),
         month_failed=counts.get("failed", 0),

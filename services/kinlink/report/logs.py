@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kinlink import genesis as genesis_file
 from kinlink.audit import kept as kept_files
 from kinlink.audit import note
 from kinlink.audit.entry import EntryError, parse
@@ -29,29 +30,36 @@ from kinlink.audit_client import AuditClient
 from kinlink.audit_evidence import fetch_export, opened
 from kinlink.errors import ConflictError, InputError, KinlinkError
 from kinlink.report.log_rows import ELEMENTS
-from kinlink.report.material import Anchor, Entry, Kept, Log, Witness
+from kinlink.report.material import Anchor, Decided, Entry, Kept, Key, Log, Witness
 from kinlink.report.month import Month
 from kinlink.report.outliers import HISTORY_DAYS
 from kinlink.report.sample import draw
 
 KEY_FILES = "*.key.txt"
+GENESIS_FILE = "genesis.toml"
 _OWN = "dpo/"
+_DECIDED = {FindingKind.CHANGE_UNSIGNED, FindingKind.KEY_CHANGED, FindingKind.FOREIGN_GENESIS}
+# A witness's newest signature is always older than the checkpoint that the service was asked for just now.
+_ELSEWHERE = {*_DECIDED, FindingKind.WITNESS_MISSING}
 _SHOWN = "the service's checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFolder:
-    """What the DPO kept: checkpoints with their hashes, and the keys of logs and witnesses."""
+    """What the DPO kept: checkpoints with their hashes, the keys of logs and witnesses, the file of first signers."""
 
     checkpoints: Sequence[kept_files.Kept] = ()
     keys: Sequence[VerifierKey] = ()
+    genesis: genesis_file.Genesis | None = None
 
     @classmethod
     def read(cls, folder: Path) -> KeptFolder:
-        """Read *.checkpoint (and an anchor's files) and *.key.txt. Raises InputError."""
+        """Read *.checkpoint (and an anchor's files), *.key.txt and genesis.toml. Raises InputError."""
+        first = folder / GENESIS_FILE
         try:
             keys = [VerifierKey.parse(path.read_text("utf-8")) for path in sorted(folder.glob(KEY_FILES))]
             found = kept_files.read([folder])
+            genesis = genesis_file.parse(first.read_bytes()) if first.exists() else None
         except OSError as error:
             raise InputError(f"{error.filename} cannot be read: {error.strerror}.", "NOT_READABLE") from None
         except (NoteError, UnicodeDecodeError) as error:
@@ -61,10 +69,12 @@ class KeptFolder:
             raise InputError(message, "KEY_MALFORMED") from error
         except kept_files.KeptError as error:
             raise InputError(f"{error}.", "NO_CHECKPOINT") from error
+        except genesis_file.GenesisError as error:
+            raise InputError(f"{first} {error}.", "NO_GENESIS") from error
         if not found and not keys:
             message = f"{folder} holds neither *.checkpoint nor {KEY_FILES}. Give the folder where you keep them."
             raise InputError(message, "NOTHING_KEPT")
-        return cls(found, keys)
+        return cls(found, keys, genesis)
 
     def of(self, origin: str) -> list[kept_files.Kept]:
         """Return the checkpoints of one log."""
@@ -119,7 +129,10 @@ def _verified(
     checkpoints = kept.of(own_key.name)
     if signed:
         checkpoints.append(kept_files.Kept(_SHOWN, signed))
-    result = verify(export, checkpoints, kept_key or own_key)
+    cosigners = (pass_.signers | _signers(signed)) - {own_key.name}
+    asked = [key for key in kept.keys if key.name in cosigners]
+    result = verify(export, checkpoints, kept_key or own_key, witnesses=asked, genesis=kept.genesis)
+    vouched = {each.witness for each in result.witnesses if each.size}
     checkpoint = Checkpoint.parse(note.parse(signed).text) if signed else Checkpoint(own_key.name, 0, bytes(32))
     root = checkpoint.root.hex()
     drawn = draw(
@@ -139,12 +152,14 @@ def _verified(
         root=root,
         verifier_key=str(own_key),
         key_kept=None if kept_key is None else kept_key == own_key,
-        witnesses=_witnesses(signed, kept.keys, own_key),
+        witnesses=[Witness(name, name in vouched) for name in sorted(cosigners)],
         anchors=list(pass_.anchors.values()),
         kept=_kept(kept.of(own_key.name), result),
-        findings=[f"{each.kind}: {each.text}" for each in result.findings] + pass_.unreadable,
+        findings=[f"{each.kind}: {each.text}" for each in result.findings if each.kind not in _ELSEWHERE]
+        + pass_.unreadable,
         entries=pass_.entries,
         proofs={index: _proven(client, index, pass_.hashes[index], checkpoint) for index in drawn},
+        decided=_decided(result, pass_),
     )
 
 
@@ -158,6 +173,8 @@ class _Pass:
     newest: str  # the export's newest checkpoint, or ""
     anchors: Mapping[str, Anchor]
     unreadable: list[str]
+    signers: set[str]  # whose signatures its checkpoints bear
+    until: datetime  # the last entry's instant
 
 
 def _read(service: str, export: Export, month: Month) -> _Pass:
@@ -166,16 +183,18 @@ def _read(service: str, export: Export, month: Month) -> _Pass:
     hashes: dict[int, bytes] = {}
     unreadable: list[str] = []
     anchors: dict[str, Anchor] = {}
-    place, newest = 0, ""
+    place, newest, signers, until = 0, "", set[str](), datetime.fromtimestamp(0, UTC)
     for record, _ in export.records():
         if isinstance(record, str):
             newest = record
+            signers |= _signers(record)
             continue
         try:
             entry = _entry(service, place, record.content)
         except EntryError as error:
             unreadable.append(f"{FindingKind.ENTRY_CHANGED}: entry {place} cannot be read: {error}.")
         else:
+            until = entry.recorded_at
             if entry.rpc == "log.anchor":
                 anchors[entry.subject] = Anchor(entry.subject, entry.outcome != "ok", entry.recorded_at)
             if month.holds(entry.recorded_at):
@@ -184,7 +203,7 @@ def _read(service: str, export: Export, month: Month) -> _Pass:
             elif entry.method in ELEMENTS and since <= entry.recorded_at.date() < month.first:
                 entries.append(entry)
         place += 1
-    return _Pass(entries, hashes, place, newest, anchors, unreadable)
+    return _Pass(entries, hashes, place, newest, anchors, unreadable, signers, until)
 
 
 def _entry(service: str, place: int, content: bytes) -> Entry:
@@ -210,22 +229,20 @@ def _size(signed: str) -> int:
     return Checkpoint.parse(note.parse(signed).text).size
 
 
-def _witnesses(signed: str, keys: Sequence[VerifierKey], own: VerifierKey) -> list[Witness]:
-    if not signed:
-        return []
-    found = {signature.name for signature in note.parse(signed).signatures if signature.key_id != own.id}
-    return [Witness(name, _cosigned(signed, name, keys)) for name in sorted(found)]
+def _signers(signed: str) -> set[str]:
+    return {signature.name for signature in note.parse(signed).signatures} if signed else set()
 
 
-def _cosigned(signed: str, name: str, keys: Sequence[VerifierKey]) -> bool:
-    for key in keys:
-        if key.name == name and key.type == note.WITNESS:
-            try:
-                note.verify(signed, key)
-            except NoteError:
-                continue
-            return True
-    return False
+def _decided(result: Verification, pass_: _Pass) -> Decided | None:
+    if result.keys is None:
+        return None
+    return Decided(
+        signed=result.keys.signed,
+        genesis_kept=result.keys.genesis_kept,
+        findings=[each.text for each in result.findings if each.kind in _DECIDED],
+        states={Key(*version): state for version, state in result.keys.states.items()},
+        until=pass_.until,
+    )
 
 
 def _kept(kept: Sequence[kept_files.Kept], result: Verification) -> list[Kept]:

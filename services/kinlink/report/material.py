@@ -189,6 +189,17 @@ class Anchor:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What a log says of who decided on keys and signers, up to its last entry."""
+
+    signed: int  # changes that took effect, each signed as the rules ask
+    genesis_kept: bool  # whether the first signers were compared with a genesis file that the DPO kept
+    findings: Sequence[str]  # changes that nobody signed so, and keys that changed without one
+    states: Mapping[Key, str]
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """One service's log and how far it is proven."""
 
@@ -204,6 +215,7 @@ class Log:
     findings: Sequence[str]  # what verification found wrong; empty when all agrees
     entries: Sequence[Entry]  # those of the month, and of the time before it that volumes are compared with
     proofs: Mapping[int, bool]  # index of a sampled entry → its proof of inclusion holds
+    decided: Decided | None = None  # None: of the linker's log, which tells of no keys
 
 
 @dataclass(frozen=True, slots=True)

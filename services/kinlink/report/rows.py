@@ -191,6 +191,7 @@ class LogState:
     anchors: Sequence[Anchor]
     kept: Sequence[Kept]
     findings: Sequence[str]
+    undecided: Sequence[str]  # changes of keys that nobody signed as the rules ask
     month_ok: int
     month_refused: int
     month_failed: int

@@ -8,6 +8,7 @@ from kinlink.released import Release, TableRecord
 from kinlink.report.material import (
     Anchor,
     Change,
+    Decided,
     Entry,
     Grant,
     Holder,
@@ -223,6 +224,7 @@ def material() -> Material:
                 (),
                 tuple(entries()),
                 {44: True, 46: True},
+                Decided(2, True, (), {key.key: key.state for key in keys}, at(10, 31)),
             ),
             Log(
                 "linker",
@@ -296,5 +298,12 @@ def material() -> Material:
                 ),
             ),
         ),
-        run=Run("run", "succeeded", "", "2026-01-01", 2025, (("family_spending", "released as registered"),)),
+        run=Run(
+            "run",
+            "succeeded",
+            "",
+            "2026-01-01",
+            2025,
+            (("family_spending", "released: 20 of 24 numbers shown, 4 suppressed"),),
+        ),
     )

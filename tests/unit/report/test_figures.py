@@ -8,7 +8,7 @@ import pytest
 
 from kinlink.errors import NEXT
 from kinlink.report.figures import figures
-from kinlink.report.material import Kept, Key, Material
+from kinlink.report.material import Decided, Kept, Key, Material
 from kinlink.report.month import Month
 from kinlink.report.reasons import UNKNOWN, meaning
 from kinlink.report.words import day, instant, many, month_name, number
@@ -43,6 +43,7 @@ def test_the_written_month_is_judged_point_by_point() -> None:
         "Compromised keys": "act",
         "Key rotations": "look",
         "Destroyed keys in backups": "look",
+        "Changes of keys are signed": "ok",
         "Changes waiting": "look",
         "Who can sign": "ok",
         "Changed grants": "look",
@@ -89,6 +90,28 @@ def test_ages_are_judged_by_the_policy() -> None:
     assert lights(replace(whole, keys=young))["Age of the keys"] == "ok"
     soon = [key for key in whole.keys if not key.rotate_before or key.rotate_before > MADE_AT]
     assert lights(replace(whole, keys=soon))["Age of the keys"] == "look"
+
+
+def test_keys_that_changed_without_signatures_are_to_act_on() -> None:
+    whole = material()
+    first, second = whole.logs
+    assert first.decided is not None
+
+    def judged(decided: Decided | None) -> str:
+        return lights(replace(whole, logs=(replace(first, decided=decided), second)))["Changes of keys are signed"]
+
+    assert judged(replace(first.decided, findings=("Entry 4: the change took effect, and nobody signed it.",))) == "act"
+    assert judged(None) == "unchecked"
+    key, state = next(iter(first.decided.states.items()))
+    other = {**first.decided.states, key: "active" if state != "active" else "destroyed"}
+    assert judged(replace(first.decided, states=other)) == "act", "the service shows another state than the log tells"
+    assert judged(replace(first.decided, states={**first.decided.states, Key("source/x", "cpr", 1): "active"})) == "act"
+    before = min(version.state_since for version in whole.keys) - timedelta(days=1)
+    assert judged(replace(first.decided, states=other, until=before)) == "ok", "what came later is not in that log"
+    without = replace(first.decided, genesis_kept=False)
+    found = document(replace(whole, logs=(replace(first, decided=without), second)))["lights"]
+    [light] = [one for one in found if one["title"]["en"] == "Changes of keys are signed"]
+    assert "keep the genesis file to compare" in light["text"]["en"]
 
 
 def test_two_signers_or_no_reviewer_cannot_approve_anything() -> None:
