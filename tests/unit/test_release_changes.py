@@ -44,10 +44,16 @@ FIRST = g.protect(TABLE, frame(town()))
 HISTORY = [g.past(FIRST)]
 
 
+def test_outcome_says_how_much_of_a_table_is_shown() -> None:
+    assert g.outcome(FIRST) == "released: 12 of 12 numbers shown"
+    again = g.protect(TABLE, frame(town({("x", "p"): 2, ("y", "q"): 6})), history=HISTORY)
+    assert g.outcome(again) == "released: 8 of 12 numbers shown, 4 carried"
+
+
 def test_unchanged_table_stands() -> None:
     again = g.protect(TABLE, frame(town(), first=500), history=HISTORY)
     assert again.tables == ()
-    assert g.outcome(again) == "unchanged: the live release stands"
+    assert g.outcome(again) == "unchanged: it says the same as revision 1, which stays in service"
 
 
 @pytest.mark.parametrize(("count", "carried"), [(1, True), (4, True), (5, False), (9, False)])

@@ -106,7 +106,7 @@ def test_run_of_fewer_months_than_were_released_is_no_matter_of_the_later_ones()
             g.past(g.protect([TO_DATE, BY_QUARTER], facts, policy=g.POLICY, through_month=month, history=history))
         )
     again = g.protect([TO_DATE, BY_QUARTER], facts, policy=g.POLICY, through_month=6, history=history)
-    assert {each.outcome for each in again.outcomes} == {"unchanged: the live release stands"}
+    assert all(each.outcome.startswith("unchanged: ") for each in again.outcomes)
     late = town(range(1, 13), empty, *((family, "others", "SUF", 6, 77_000) for family in range(8, 16)))
     later = g.protect([TO_DATE, BY_QUARTER], late, policy=g.POLICY, through_month=6, history=history)
-    assert {each.outcome for each in later.outcomes} == {"released as registered"}
+    assert all(each.outcome.startswith("released: ") for each in later.outcomes)

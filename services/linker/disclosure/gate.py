@@ -29,6 +29,7 @@ from linker.disclosure.freeze import frozen
 from linker.disclosure.policy import Policy
 from linker.disclosure.protection import Protected, protected
 from linker.disclosure.release import (
+    CellStatus,
     CoverageShare,
     DisclosureRecord,
     PastRelease,
@@ -154,10 +155,20 @@ def _outcome(
 ) -> TableOutcome:
     name = table.table_id
     if name in standing:
-        return TableOutcome(name, standing[name].release_id, "unchanged: the live release stands")
+        stands = f"unchanged: it says the same as revision {standing[name].revision}, which stays in service"
+        return TableOutcome(name, standing[name].release_id, stands)
     if name in shown:
-        return TableOutcome(name, shown[name].release_id, "released as registered")
+        return TableOutcome(name, shown[name].release_id, _released(shown[name]))
     return TableOutcome(name, live.release_id if live else "", f"refused: not proven for {found.unproven()}; {_NEXT}")
+
+
+def _released(table: ReleasedTable) -> str:
+    statuses = Counter(cell.status for cell in table.cells)
+    counts = [
+        f"{statuses[CellStatus.PUBLISHED]} of {len(table.cells)} numbers shown",
+        *(f"{statuses[status]} {status}" for status in (CellStatus.CARRIED, CellStatus.SUPPRESSED) if statuses[status]),
+    ]
+    return f"released: {', '.join(counts)}"
 
 
 _NEXT = (
