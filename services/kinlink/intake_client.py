@@ -1,8 +1,9 @@
 """Sends deliveries to a linker, and goes on where a broken connection left off.
 
 1. A delivery's id follows from its content, so sending the same again finds it: still
-   arriving, it is resumed; accepted, nothing is sent. Content that was replaced,
-   withdrawn or expired since is sent under a new id.
+   arriving, it is resumed; accepted, its header alone is sent, by which the service knows
+   that its source stands by it. Content that was replaced, withdrawn or expired since is
+   sent under a new id.
 2. What the service says of chunks held is believed over what was sent.
 3. Only absence is tried again, a bounded number of times since the last progress; a
    refusal is final.
@@ -66,6 +67,7 @@ class IntakeClient:
             try:
                 header.delivery_id, found = self._identify(header)
                 if found and found.state == pb.DELIVERY_STATE_ACCEPTED:
+                    self._send(header, header.chunks, chunk, progress)
                     progress(header.chunks, max(header.chunks, 1))
                     return Receipt(found, already=held < 0)
                 first = found.chunks_received if found else 0

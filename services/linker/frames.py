@@ -50,14 +50,16 @@ def _fact(dataset: Dataset) -> pl.Schema:
 FACTS: Mapping[str, pl.Schema] = {name: _fact(dataset) for name, dataset in datasets.DATASETS.items()}
 
 # Key: source, encoding_id. What became of a record without a usable CPR number. delivery_id: of its encodings, or of
-# the answer where there are none. register_id: the delivery of the register's encodings that it was compared with,
-# null where a source's answer decided. status: linked, review or unlinked. person_id: null unless linked, and of whom
+# the answer where there are none. posting_id: the delivery of the record's posting, null where it has none; of another
+# delivery's posting the row says nothing. register_id: the delivery of the register's encodings that it was compared
+# with, null where a source's answer decided. status: linked, review or unlinked. person_id: null unless linked, and of whom
 # an exclusion takes out. missing: fields of the linkage schema without a usable value.
 LINKS = pl.Schema(
     {
         "source": pl.String(),
         "encoding_id": pl.String(),
         "delivery_id": pl.String(),
+        "posting_id": pl.String(),
         "register_id": pl.String(),
         "status": pl.String(),
         "person_id": ID,

@@ -6,8 +6,10 @@
    version, and any where nothing could be compared, its links. What was withdrawn loses all, and so does what was
    compared with a register that was withdrawn. What was replaced loses all once what replaced it is compared; until
    then, the links of records that are not there any more.
-4. Nothing that prevents linking stops the run: it says so in a note, and links nothing new.
-5. Links, the model and the notes are one snapshot. It is not made again as long as nothing that it read has changed.
+4. Payers and answers count for the postings that they are of, as far as can be seen (`encoded_deliveries`); what is
+   left out for that is a note. A link holds for the postings of one delivery.
+5. Nothing that prevents linking stops the run: it says so in a note, and links nothing new.
+6. Links, the model and the notes are one snapshot. It is not made again as long as nothing that it read has changed.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from linker.intake.encoded import schemas
 from linker.linkage import comparable, encoded_deliveries
 from linker.linkage.aliases import resolve
 from linker.linkage.comparable import KEY
-from linker.linkage.encoded_deliveries import ANSWERS, PAYERS, PERSONS, POSTINGS, READ, Encodings
+from linker.linkage.encoded_deliveries import ANSWERS, PAYERS, PERSONS, POSTINGS, READ, Encodings, Misfit
 from linker.linkage.fuzzy.assignment import LINKED, UNLINKED
 from linker.linkage.fuzzy.drift import alarms
 from linker.linkage.fuzzy.encodings import RECORD, TOKENS
@@ -40,11 +42,12 @@ from linker.linkage.fuzzy.problems import FuzzyLinkageError
 from linker.linkage.linkage_notes import Notes
 from linker.linkage.policy import LinkagePolicy
 from linker.linkage.quality import answered, quality
+from linker.linkage.standing_links import Known, left_out, standing_links
 from linker.store import linkages
 from linker.store.deliveries import Delivery
 from linker.store.linkages import StoredLinkage
 from linker.store.runs import Stage
-from linker.store.snapshots import Change, PinnedSnapshot, Snapshots
+from linker.store.snapshots import PinnedSnapshot, Snapshots
 from linker.store.tables import LINKS, quarantine
 from linker.store.tables import facts as stored
 from servicekit.audit import AuditEntry, AuditLog
@@ -58,20 +61,6 @@ _DELIVERY: Final = {"source": pl.String, "delivery_id": pl.String}
 def record(policy: LinkagePolicy, audit: AuditLog) -> None:
     """Log which policy is in force. Raises UnavailableError: AUDIT_UNAVAILABLE."""
     audit.append(AuditEntry("linkage.loaded", "", "ok", evidence=canonical({"digest": policy.digest})))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Known:
-    """What stands beside the encodings: number changes, persons to be left out, answers, postings' weights.
-
-    `reused`: ids (KEY) that name no record.
-    """
-
-    resolved: pl.DataFrame
-    gone: pl.DataFrame
-    answers: pl.DataFrame
-    posted: pl.DataFrame
-    reused: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,23 +93,30 @@ class LinkageStage:
         with self.store.pin() as pinned:
             resolved = resolve(pinned.scan(stored("aliases"))).resolved
             gone = comparable.excluded(pinned.scan(stored("exclusions")), resolved, today)
-            digest = self._digest(pinned, gone)
             with read(self.store.engine) as connection:
                 chosen = encoded_deliveries.chosen(connection, pinned.snapshot.number)
                 before = linkages.newest(connection)
                 kept = linkages.kept_model(connection, chosen.schema_id, chosen.key_version)
+            digest = self._digest(pinned, gone, chosen.misfits)
             if before is not None and before.digest == digest:
                 report(Stage.LINKAGE, _STEPS, _STEPS)
                 return [dict(row) for row in before.quality], [*before.notes, notes.unchanged(before.snapshot)]
-            answers = comparable.answers(
-                pinned.scan(stored(ANSWERS)), encoded_deliveries.order(chosen.answers), resolved, gone
-            )
             posted = comparable.posted(pinned.scan(stored(POSTINGS)))
+            answers = comparable.answers(
+                pinned.scan(stored(ANSWERS)),
+                encoded_deliveries.order(chosen.answers),
+                posted,
+                chosen.misfits,
+                resolved,
+                gone,
+            )
             reused = posted.filter("reused").select(KEY)
             notes.reused(reused.group_by("source").len().sort("source").rows())
-            known = _Known(resolved, gone, answers.join(reused, on=KEY, how="anti"), posted, reused)
+            known = Known(resolved, gone, answers.join(reused, on=KEY, how="anti"), posted, reused, chosen.misfits)
             report(Stage.LINKAGE, 1, _STEPS)
             found = self._compared(pinned, chosen, known, kept, notes)
+            payers, given, links = (pinned.scan(name) for name in (stored(PAYERS), stored(ANSWERS), LINKS))
+            notes.not_of_these_postings(left_out(found.links, payers, given, links, known).rows())
         report(Stage.LINKAGE, 2, _STEPS)
         if before is None and not chosen.payers and answers.is_empty():
             return [], notes.sentences
@@ -131,17 +127,18 @@ class LinkageStage:
         report(Stage.LINKAGE, _STEPS, _STEPS)
         return found.quality, notes.sentences
 
-    def _digest(self, pinned: PinnedSnapshot, gone: pl.DataFrame) -> str:
+    def _digest(self, pinned: PinnedSnapshot, gone: pl.DataFrame, misfits: pl.DataFrame) -> str:
         """Return the digest of all that a linkage reads; a table's version stands for its rows."""
         content = {
             "tables": {name: pinned.snapshot.version(stored(name)) for name in _READ},
             "policy": self.policy.digest,
             "schemas": sorted(schemas()),
             "gone": gone["person_id"].to_list(),
+            "misfits": misfits.filter(pl.col("why") != Misfit.APART).rows(),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def _compared(self, pinned: PinnedSnapshot, chosen: Encodings, known: _Known, kept: str, notes: Notes) -> _Found:
+    def _compared(self, pinned: PinnedSnapshot, chosen: Encodings, known: Known, kept: str, notes: Notes) -> _Found:
         nothing = _Found(pl.DataFrame(schema=frames.LINKS), "", [])
         if not chosen.payers and not chosen.others:
             return nothing
@@ -165,7 +162,7 @@ class LinkageStage:
         chosen: Encodings,
         register: Delivery,
         schema: LinkageSchema,
-        known: _Known,
+        known: Known,
         kept: Model | None,
         notes: Notes,
     ) -> _Found:
@@ -175,10 +172,12 @@ class LinkageStage:
             payers,
             encoded_deliveries.order(chosen.payers),
             known.posted,
-            encoded_deliveries.apart(chosen.payers, chosen.postings),
+            known.misfits,
             schema,
         )
         rows = rows.join(known.reused, on=KEY, how="anti", maintain_order="left")
+        if rows.is_empty() and not known.misfits.is_empty():
+            return _Found(pl.DataFrame(schema=frames.LINKS), "", [])  # a note says why
         columns = [RECORD, *(field.name for field in schema.fields), TOKENS]
         encoded, rows = rows.select(columns), rows.select(RECORD, *KEY, "delivery_id", "missing")
         rows = rows.join(known.posted, on=KEY, how="left").with_columns(pl.col("weight").fill_null(0))
@@ -200,66 +199,28 @@ class LinkageStage:
         links = rows.join(found.records, on=RECORD).select(
             *KEY,
             "delivery_id",
+            "posting_id",
             pl.lit(register.header.delivery_id).alias("register_id"),
             "status",
             pl.when(pl.col("status") == LINKED).then(comparable.person_of("person")).alias("person_id"),
             "missing",
         )
         model = found.model.to_json() if found.basis is Basis.FITTED else ""
-        return _Found(links.select(frames.LINKS.names()), model, shown, chosen.payers)
+        return _Found(links.select(frames.LINKS.names()), model, shown, chosen.compared)
 
-    def _write(self, found: _Found, known: _Known, linkage: StoredLinkage) -> None:
+    def _write(self, found: _Found, known: Known, linkage: StoredLinkage) -> None:
         with self.store.change("linkage") as change:
             with read(self.store.engine) as connection:
                 standing = encoded_deliveries.standing(connection, {delivery.key for delivery in found.compared})
-            links = _standing_links(change, found, known, standing)
+            compared = pl.DataFrame([delivery.key for delivery in found.compared], schema=_DELIVERY, orient="row")
+            replacing = pl.concat(
+                change.scan(table).select(*KEY, "delivery_id") for table in (stored(PAYERS), quarantine(PAYERS))
+            )
+            links = standing_links(found.links, compared, change.scan(LINKS), replacing, known, standing)
             change.write(LINKS, replace=True, append=links.lazy())
             with change.commit() as connection:
                 linkages.store(connection, linkage.of(change.number))
         self.store.purge([LINKS])
-
-
-def _standing_links(change: Change, found: _Found, known: _Known, standing: pl.DataFrame) -> pl.DataFrame:
-    """Return LINKS: what answers say, what was compared, and what is kept of before, each record once.
-
-    Whom an exclusion takes out is nobody's person any more, while the status stays: it would tell a source who it is.
-    `standing`: as `encoded_deliveries.standing`.
-    """
-    done = pl.DataFrame([delivery.key for delivery in found.compared], schema=_DELIVERY, orient="row")
-    earlier = change.scan(LINKS).filter(pl.col("register_id").is_not_null()).collect()
-    usable = (
-        earlier.join(done, on=list(_DELIVERY), how="anti")
-        .join(standing, on=["source", "delivery_id"])
-        .filter(pl.col("expired") | (pl.col("status") == LINKED))
-    )
-    usable = (
-        usable.join(found.links, on=KEY, how="anti").join(known.reused, on=KEY, how="anti").select(frames.LINKS.names())
-    )
-    alive = standing.select("source", "delivery_id", "replaced_by")
-    held = pl.concat([found.links, usable]).join(alive, on=["source", "delivery_id"])
-    replacing = pl.concat(
-        change.scan(table).select(*KEY, replaced_by="delivery_id") for table in (stored(PAYERS), quarantine(PAYERS))
-    ).collect()
-    compared = (
-        pl.concat(
-            [
-                held.filter(pl.col("replaced_by").is_null()),
-                held.join(replacing, on=[*KEY, "replaced_by"], how="semi"),
-            ]
-        )
-        .select(frames.LINKS.names())
-        .join(alive, left_on="register_id", right_on="delivery_id", how="semi")  # one source delivers the register
-        .with_columns(comparable.without(known.gone))
-    )
-    decided = known.answers.join(compared.select(*KEY, "missing"), on=KEY, how="left").select(
-        *KEY,
-        "delivery_id",
-        pl.lit(None, pl.String).alias("register_id"),
-        pl.when("somebody").then(pl.lit(LINKED)).otherwise(pl.lit(UNLINKED)).alias("status"),
-        "person_id",
-        pl.col("missing").fill_null([]),
-    )
-    return pl.concat([decided, compared.join(decided, on=KEY, how="anti")]).sort(KEY)
 
 
 def _model(text: str) -> Model | None:

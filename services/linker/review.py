@@ -22,7 +22,7 @@ import polars as pl
 
 from linker.linkage.fuzzy.assignment import LINKED, REVIEW, UNLINKED
 from linker.store.snapshots import PinnedSnapshot, Snapshots
-from linker.store.tables import LINKS, facts, quarantine
+from linker.store.tables import LINKS, facts
 
 
 class State(StrEnum):
@@ -89,12 +89,11 @@ class Review:
 def _answered(pinned: PinnedSnapshot, source: str, asked: pl.Expr) -> pl.LazyFrame:
     """Return the source's links that fit `asked` (of `encoding_id`, `status`) and have money: id, status, missing."""
     own = pl.col("source") == source
-    links = pinned.scan(LINKS).filter(own, asked).select("encoding_id", "status", "missing")
-    posted = pl.concat(
-        pinned.scan(table).filter(own, pl.col("amount_ore") != 0).select("encoding_id")
-        for table in (facts("postings"), quarantine("postings"))  # those delivered since the run as well
-    )
-    return links.join(posted, on="encoding_id", how="semi")
+    links = pinned.scan(LINKS).filter(own, asked).select("encoding_id", "posting_id", "status", "missing")
+    posted = pinned.scan(facts("postings")).filter(own, pl.col("amount_ore") != 0)
+    # In postings delivered since, a number may be another record's.
+    numbered = posted.select("encoding_id", posting_id="delivery_id")
+    return links.join(numbered, on=["encoding_id", "posting_id"], how="semi")
 
 
 def _explanations(rows: pl.DataFrame) -> list[Explanation]:

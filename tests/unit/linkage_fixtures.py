@@ -116,6 +116,11 @@ class Place:
             with change.commit() as connection:
                 say(connection, key)
 
+    def say_again(self, key: tuple[str, str]) -> None:
+        """Note that a delivery was sent again, as it was."""
+        with self.store.engine.begin() as connection:
+            deliveries.say_again(connection, key)
+
     def post(
         self, records: Sequence[str], month: D = MARCH, amount_ore: int = 10_000, period: str = "2014", **row: Any
     ) -> None:

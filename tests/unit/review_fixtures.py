@@ -33,6 +33,7 @@ def leave(store: Snapshots, *records: Left) -> None:
             **origin,
             "source": each.source,
             "encoding_id": each.encoding_id,
+            "posting_id": "d",
             "register_id": "r",
             "status": each.status,
             "person_id": 7 if each.status == "linked" else None,
@@ -54,7 +55,7 @@ def _postings(records: Sequence[Left], table: str, *, fresh: bool) -> pl.LazyFra
         pl.Series("encoding_id", [each.encoding_id for each in posted], pl.String),
         pl.Series("amount_ore", [each.amount_ore for each in posted], pl.Int64),
         pl.Series("source", [each.source for each in posted], pl.String),
-        pl.lit("d").alias("delivery_id"),
+        pl.lit("new" if fresh else "d").alias("delivery_id"),
         pl.lit(None, FACTS["postings"]["person_id"]).alias("person_id"),
     )
     return rows.lazy().select(list(tables.SCHEMAS[table]))

@@ -15,7 +15,14 @@ from tests.unit.family_rows import facts
 
 def links(*rows: dict[str, Any]) -> pl.LazyFrame:
     """Return LINKS; what a test does not say is of the source prisme and linked."""
-    default = {"source": "prisme", "delivery_id": "e1", "register_id": "r1", "status": "linked", "missing": []}
+    default = {
+        "source": "prisme",
+        "delivery_id": "e1",
+        "posting_id": "d1",
+        "register_id": "r1",
+        "status": "linked",
+        "missing": [],
+    }
     return pl.LazyFrame([{**default, **row} for row in rows], schema=frames.LINKS)
 
 
@@ -35,6 +42,7 @@ def test_linked_person_is_put_where_no_cpr_number_stands() -> None:
         {"amount_ore": 5, "encoding_id": "c", "person_kind": "replacement", "person_id": 901},
         {"amount_ore": 6, "encoding_id": "d", "person_kind": None},
         {"amount_ore": 7, "person_kind": None},
+        {"amount_ore": 8, "encoding_id": "a", "person_kind": None, "delivery_id": "d2"},
     )
     linked = links(
         {"encoding_id": "a", "person_id": 11},
@@ -42,7 +50,7 @@ def test_linked_person_is_put_where_no_cpr_number_stands() -> None:
         {"encoding_id": "c", "status": "review"},
         {"encoding_id": "d", "status": "unlinked"},
     )
-    assert people(applied(postings, linked)) == [11, 12, 5, None, 901, None, None]
+    assert people(applied(postings, linked)) == [11, 12, 5, None, 901, None, None, None]
 
 
 _POSTING = st.fixed_dictionaries(

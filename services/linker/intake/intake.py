@@ -2,8 +2,8 @@
 
 1. A delivery is all or nothing. Its chunks are staged; at the finish everything is
    checked and one snapshot takes all rows in, in the same transaction as the receipt.
-2. The id and the content name a delivery: the same again changes nothing, the same id
-   with other content is refused.
+2. The id and the content name a delivery: the same again changes no row, and it is noted that its source stands by
+   it (`Delivery.said_order`); the same id with other content is refused.
 3. A later delivery of the same source, dataset and period takes the place of the
    earlier one in one snapshot, whether that is converted or not.
 4. An acceptance or withdrawal and its audit entry are one transaction: whenever the
@@ -259,6 +259,9 @@ class Intake:
             if known.state == DeliveryState.WITHDRAWN:
                 message = "this delivery was withdrawn; deliver again under a new id"
                 raise ConflictError(message, "DELIVERY_WITHDRAWN")
+            if known.state == DeliveryState.ACCEPTED:
+                with self._store.engine.begin() as connection:
+                    deliveries.say_again(connection, known.key)
             if known.state != DeliveryState.RECEIVING:
                 return self._receipt(known)
             held = self._staging.held(known.key)

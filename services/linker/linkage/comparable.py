@@ -2,7 +2,7 @@
 
 1. Only encodings under one linkage schema and key version are alike: those that the register was encoded under last.
 2. Of several deliveries with a record, or with an answer about it, the newest counts; of the register the newest alone.
-   Encodings of another period than a record's posting are not of that record: a source may number its rows anew.
+   What is not of a record's posting (MISFITS) does not count: a source may number its rows anew.
 3. A person is the one that number changes lead to, once: under the current number, else under the former one that the
    linker learned of last. So no person is its own runner-up.
 4. An id that stands in postings of several deliveries names no record: a source that numbers its rows anew each month
@@ -27,8 +27,21 @@ from linker.linkage.fuzzy.encodings import RECORD, TOKENS
 KEY: Final = ("source", "encoding_id")
 ORDER: Final = pl.Schema({"source": pl.String(), "delivery_id": pl.String(), "rank": pl.UInt32()})
 """Deliveries that count, the newest with the highest rank; key source, delivery_id."""
-APART: Final = pl.Schema({"source": pl.String(), "delivery_id": pl.String(), "posting_id": pl.String()})
-"""Deliveries of encodings and of postings whose periods do not meet."""
+MISFITS: Final = pl.Schema(
+    {
+        "source": pl.String(),
+        "delivery_id": pl.String(),
+        "posting_id": pl.String(),
+        "why": pl.String(),
+        "dataset": pl.String(),
+        "period": pl.String(),
+        "stands": pl.Boolean(),
+    }
+)
+"""Deliveries of encodings or answers that are not of the records of a delivery of postings; key the first three.
+
+`dataset`, `period`: of the former, and whether it `stands`: it was neither replaced nor withdrawn."""
+_PAIR: Final = ("source", "delivery_id", "posting_id")
 _RESOLVED = "now_id"
 _DIGITS = 10
 
@@ -40,19 +53,18 @@ def excluded(exclusions: pl.LazyFrame, resolved: pl.DataFrame, on: date) -> pl.D
 
 
 def records(
-    payers: pl.LazyFrame, order: pl.DataFrame, posted: pl.DataFrame, apart: pl.DataFrame, schema: LinkageSchema
+    payers: pl.LazyFrame, order: pl.DataFrame, posted: pl.DataFrame, misfits: pl.DataFrame, schema: LinkageSchema
 ) -> pl.DataFrame:
     """Return the records of the deliveries in `order` (ORDER), ordered by source and encoding_id.
 
-    `payers`: FACTS. `posted`: as `posted`. `apart`: APART. Columns: `record` (String, ascending), KEY, delivery_id, the
-    schema's fields, tokens, `missing` (names of fields that are null). Which file or row a record came in changes
-    nothing.
+    `payers`: FACTS. `posted`: as `posted`. `misfits`: MISFITS. Columns: `record` (String, ascending), KEY,
+    delivery_id, the schema's fields, tokens, `missing` (names of fields that are null). Which file or row a record came
+    in changes nothing.
     """
     counted = (
         check(payers, FACTS["payer_encodings"], "payer encodings")
         .join(order.lazy(), on=["source", "delivery_id"], how="inner")
-        .join(posted.lazy().select(*KEY, "posting_id"), on=KEY, how="left")
-        .join(apart.lazy(), on=list(APART), how="anti")
+        .pipe(fitting, posted, misfits)
     )
     newest = counted.group_by(KEY).agg(pl.col("rank").max())
     fields = _fields(schema)
@@ -104,13 +116,37 @@ def person_of(record: str) -> pl.Expr:
     return pl.col(record).cast(ID)
 
 
-def answers(given: pl.LazyFrame, order: pl.DataFrame, resolved: pl.DataFrame, gone: pl.DataFrame) -> pl.DataFrame:
+def fitting(rows: pl.LazyFrame, posted: pl.DataFrame, misfits: pl.DataFrame) -> pl.LazyFrame:
+    """Return the rows (KEY, delivery_id) of records whose posting is not one that their delivery is no part of.
+
+    `posted`: as `posted`. `misfits`: MISFITS. A column `posting_id` is added: null without a posting.
+    """
+    placed = rows.join(posted.lazy().select(*KEY, "posting_id"), on=KEY, how="left")
+    return placed.join(misfits.lazy(), on=list(_PAIR), how="anti")
+
+
+def held_back(rows: pl.LazyFrame, posted: pl.DataFrame, misfits: pl.DataFrame) -> pl.DataFrame:
+    """Return the records (KEY, and the columns of MISFITS) that `fitting` leaves out."""
+    placed = rows.select(*KEY, "delivery_id").join(posted.lazy().select(*KEY, "posting_id"), on=KEY)
+    return placed.join(misfits.lazy(), on=list(_PAIR)).collect(engine="streaming")
+
+
+def answers(
+    given: pl.LazyFrame,
+    order: pl.DataFrame,
+    posted: pl.DataFrame,
+    misfits: pl.DataFrame,
+    resolved: pl.DataFrame,
+    gone: pl.DataFrame,
+) -> pl.DataFrame:
     """Return what sources answered: KEY, delivery_id, `somebody`, person_id (null: nobody, or one in `gone`), by KEY.
 
-    `given`: FACTS of the deliveries in `order` (ORDER).
+    `given`: FACTS of the deliveries in `order` (ORDER). `posted`, `misfits`: as in `fitting`.
     """
-    counted = check(given, FACTS["review_answers"], "review answers").join(
-        order.lazy(), on=["source", "delivery_id"], how="inner"
+    counted = (
+        check(given, FACTS["review_answers"], "review answers")
+        .join(order.lazy(), on=["source", "delivery_id"], how="inner")
+        .pipe(fitting, posted, misfits)
     )
     return (
         apply(counted, resolved, ("person_id",))

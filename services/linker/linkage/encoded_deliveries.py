@@ -1,13 +1,23 @@
-"""Which deliveries a run's linkage reads, and of which links may be.
+"""Which deliveries a run's linkage reads, which speak of the same records, and of which links may be.
 
-It does not read a row: what a delivery says of itself decides.
+A record number stands for a record of one extract: a source may number its rows anew in the next. So payers and
+answers are those of postings only where
+
+1. their periods meet;
+2. they were begun, or sent again, after the postings were accepted: older ones are of an earlier extract;
+3. where payers took the place of others under the same key, which came after these postings: the postings were sent
+   again in between. Else the new payers are of an extract whose postings are still to come.
+
+It does not read a row: what a delivery says of itself, and in which order they came, decides.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from enum import StrEnum
+from functools import cache
 from typing import Any, Final
 
 import polars as pl
@@ -15,8 +25,7 @@ import sqlalchemy as sa
 
 from kinlink.delivery.period import Period
 from kinlink.pseudonyms import Kind
-from linker.linkage import comparable
-from linker.linkage.comparable import ORDER
+from linker.linkage.comparable import MISFITS, ORDER
 from linker.store import deliveries
 from linker.store.deliveries import Delivery
 from linker.store.state import DeliveryState
@@ -28,13 +37,17 @@ READ: Final = (PERSONS, PAYERS, POSTINGS, ANSWERS)
 
 @dataclass(frozen=True, slots=True)
 class Encodings:
-    """The deliveries that a run reads; `payers` are under the register's schema and key version, `others` are not."""
+    """The deliveries that a run reads; `payers` are under the register's schema and key version, `others` are not.
+
+    `misfits`: MISFITS.
+    """
 
     register: Delivery | None
     payers: Sequence[Delivery]
     others: Sequence[Delivery]
     postings: Sequence[Delivery]
     answers: Sequence[Delivery]
+    misfits: pl.DataFrame
 
     @property
     def schema_id(self) -> str:
@@ -45,6 +58,12 @@ class Encodings:
     def key_version(self) -> int:
         """The register's encoding key; 0 without a register."""
         return self.register.header.keys.get(Kind.ENCODING, 0) if self.register else 0
+
+    @property
+    def compared(self) -> Sequence[Delivery]:
+        """The payers whose records are compared; without those that are ahead of their postings."""
+        ahead = set(self.misfits.filter(why=Misfit.AHEAD.value).select("source", "delivery_id").rows())
+        return [delivery for delivery in self.payers if delivery.key not in ahead]
 
 
 def chosen(connection: sa.Connection, snapshot: int) -> Encodings:
@@ -58,7 +77,7 @@ def chosen(connection: sa.Connection, snapshot: int) -> Encodings:
     register = of[PERSONS][-1] if of[PERSONS] else None
     alike = [d for d in of[PAYERS] if register is not None and _encoded_as(d) == _encoded_as(register)]
     others = [d for d in of[PAYERS] if d not in alike]
-    return Encodings(register, alike, others, of[POSTINGS], of[ANSWERS])
+    return Encodings(register, alike, others, of[POSTINGS], of[ANSWERS], misfits(connection, of[POSTINGS]))
 
 
 def _age(delivery: Delivery) -> tuple[Any, ...]:
@@ -74,13 +93,60 @@ def order(oldest_first: Iterable[Delivery]) -> pl.DataFrame:
     return pl.DataFrame(keys, schema=ORDER, orient="row")
 
 
-def apart(payers: Sequence[Delivery], postings: Sequence[Delivery]) -> pl.DataFrame:
-    found = []
-    for one, other in product(payers, postings):
-        period, posted = Period.parse(one.header.period), Period.parse(other.header.period)
-        if one.source == other.source and (period.end <= posted.start or posted.end <= period.start):
-            found.append((*one.key, other.header.delivery_id))
-    return pl.DataFrame(found, schema=comparable.APART, orient="row")
+class Misfit(StrEnum):
+    """Why records of a delivery are not those of postings with the same numbers."""
+
+    APART = "apart"
+    OLDER = "older"
+    AHEAD = "ahead"
+
+
+def misfits(connection: sa.Connection, postings: Sequence[Delivery]) -> pl.DataFrame:
+    """Return which payers and answers are not of which of these postings, and why (MISFITS).
+
+    Whatever became of them: links may be of payers that expired, or were replaced.
+    """
+    ended = (DeliveryState.ACCEPTED, DeliveryState.REPLACED, DeliveryState.EXPIRED, DeliveryState.WITHDRAWN)
+    known = [delivery for state in ended for delivery in deliveries.in_state(connection, state)]
+    posted, places = defaultdict(list), defaultdict(list)
+    for posting in postings:
+        posted[posting.source].append(posting)
+    for delivery in known:
+        places[_place(delivery)].append(delivery)
+    rows = []
+    for payers in (delivery for delivery in known if delivery.header.dataset in (PAYERS, ANSWERS)):
+        alike = places[_place(payers)] if payers.header.dataset == PAYERS else []
+        before = [other for other in alike if _replaced(other, payers)]
+        for posting in posted[payers.source]:
+            why = _misfit(payers, posting, before)
+            if why is not None:
+                stands = payers.state in (DeliveryState.ACCEPTED, DeliveryState.EXPIRED)
+                told = (why.value, payers.header.dataset, payers.header.period, stands)
+                rows.append((*payers.key, posting.header.delivery_id, *told))
+    return pl.DataFrame(sorted(rows), schema=MISFITS, orient="row")
+
+
+def _misfit(payers: Delivery, posting: Delivery, before: Sequence[Delivery]) -> Misfit | None:
+    period, posted = _covered(payers.header.period), _covered(posting.header.period)
+    if period.end <= posted.start or posted.end <= period.start:
+        return Misfit.APART
+    if posting.accepted_order is None or payers.said_order <= posting.accepted_order:
+        return Misfit.OLDER
+    return Misfit.AHEAD if any(other.said_order >= posting.said_order for other in before) else None
+
+
+def _replaced(other: Delivery, payers: Delivery) -> bool:
+    """Tell whether payers took the place of others, of the same place, that said something else."""
+    earlier = (other.accepted_order or 0) < (payers.accepted_order or 0)
+    return earlier and other.header.digest != payers.header.digest
+
+
+def _place(delivery: Delivery) -> tuple[Any, ...]:
+    """Return where a delivery stands, and how it is encoded."""
+    return delivery.source, delivery.header.dataset, delivery.header.period, _encoded_as(delivery)
+
+
+_covered = cache(Period.parse)
 
 
 def standing(connection: sa.Connection, compared: Collection[DeliveryKey]) -> pl.DataFrame:

@@ -47,6 +47,25 @@ class Notes:
                 "own."
             )
 
+    def not_of_these_postings(self, deliveries: Sequence[tuple[str, ...]]) -> None:
+        """Name deliveries (why, dataset, source, period) whose records may be others than those of the postings.
+
+        Why: `older` than the postings; `ahead` of them, as they took the place of others while the postings stayed.
+        """
+        for why, dataset, source, period in deliveries:
+            if why == "older":
+                self._say(
+                    f"Not used: {dataset} of {source} {period}. They are older than the postings, whose numbers "
+                    f"may name other records now. Deliver {dataset} of {source} {period} again, from the extract of "
+                    "the postings; the same file will do if it is of that extract."
+                )
+            else:
+                self._say(
+                    f"Not used: {dataset} of {source} {period}. They took the place of others, and the postings stayed "
+                    f"as they were. Deliver the postings of {source} {period} again, from the extract of the payers; "
+                    "the same file will do if it is of that extract."
+                )
+
     def nothing_linked(self, error: Exception) -> None:
         """Say why no model or no comparison was made."""
         self._say(f"Nothing was linked by encodings: {error}. Earlier links stand.")

@@ -2,7 +2,8 @@
 
 1. Only a record without a usable CPR number is linked: a posting under a CPR number keeps its person, whatever the
    links say. A replacement number gives way to the person, since it names nobody outside its source.
-2. A posting is never doubled or lost, and its amount never changed.
+2. A link is of the postings of one delivery: those of another may have the same record number by chance.
+3. A posting is never doubled or lost, and its amount never changed.
 
 Pure.
 """
@@ -17,7 +18,7 @@ from kinlink.delivery.datasets import PersonKind
 from linker.frames import FACTS, LINKS, check
 
 LINKED: Final = "linked"
-_KEY: Final = ("source", "encoding_id")
+_KEY: Final = ("source", "encoding_id", "delivery_id")
 
 
 def applied(postings: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
@@ -28,7 +29,7 @@ def applied(postings: pl.LazyFrame, links: pl.LazyFrame) -> pl.LazyFrame:
     linked = (
         check(links, LINKS, "applied: links")
         .filter(status=LINKED)
-        .select(*_KEY, linked_id="person_id")
+        .select("source", "encoding_id", delivery_id="posting_id", linked_id="person_id")
         .unique(_KEY, keep="any")
     )
     exact = pl.col("person_id").is_not_null() & pl.col("person_kind").ne_missing(PersonKind.REPLACEMENT.value)

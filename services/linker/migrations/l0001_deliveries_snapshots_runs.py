@@ -34,6 +34,8 @@ def upgrade() -> None:
         sa.Column("snapshot", sa.BigInteger),
         sa.Column("converted_snapshot", sa.BigInteger),
         sa.Column("replaced_by", sa.String(36)),
+        sa.Column("said_order", sa.BigInteger, nullable=False),
+        sa.Column("accepted_order", sa.BigInteger),
     )
     op.create_index("deliveries_by_slot", "deliveries", ["source", "dataset", "period", "state"])
     op.create_table(

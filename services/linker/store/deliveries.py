@@ -39,7 +39,11 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A delivery as the linker holds it."""
+    """A delivery as the linker holds it.
+
+    `said_order`, `accepted_order`: numbers of one count over all deliveries, no clock. Of two events the later has the
+    higher: that its source last said it, by its header, first or again; and that it was accepted.
+    """
 
     source: str
     header: Header
@@ -49,6 +53,8 @@ class Delivery:
     snapshot: int | None
     converted_snapshot: int | None
     replaced_by: str | None
+    said_order: int
+    accepted_order: int | None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -148,6 +154,7 @@ def receive(connection: sa.Connection, source: str, header: Header) -> None:
             source=source,
             state=DeliveryState.RECEIVING,
             received_at=now(),
+            said_order=_next(connection),
             **{name: getattr(header, name) for name in _HEADER if name != "keys"},
             keys=dict(header.keys),
         )
@@ -161,13 +168,26 @@ def forget(connection: sa.Connection, source: str, delivery_id: str) -> None:
     )
 
 
+def _next(connection: sa.Connection) -> int:
+    """Return the next number of the count. Two transactions at once may have the same: then neither came first."""
+    columns = (DELIVERIES.c.said_order, DELIVERIES.c.accepted_order)
+    highest = connection.execute(sa.select(*(sa.func.max(column) for column in columns))).one()
+    return int(max((number for number in highest if number is not None), default=0)) + 1
+
+
 def _set(connection: sa.Connection, key: tuple[str, str], **values: object) -> None:
     connection.execute(DELIVERIES.update().where(_is(*key)).values(**values))
 
 
 def accept(connection: sa.Connection, key: tuple[str, str], snapshot: int) -> None:
     """Note that the delivery's rows are in `snapshot`."""
-    _set(connection, key, state=DeliveryState.ACCEPTED, accepted_at=now(), snapshot=snapshot)
+    order = _next(connection)
+    _set(connection, key, state=DeliveryState.ACCEPTED, accepted_at=now(), snapshot=snapshot, accepted_order=order)
+
+
+def say_again(connection: sa.Connection, key: tuple[str, str]) -> None:
+    """Note that its source sent an accepted delivery once more, unchanged."""
+    _set(connection, key, said_order=_next(connection))
 
 
 def replace(connection: sa.Connection, key: tuple[str, str], replaced_by: str) -> None:

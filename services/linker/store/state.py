@@ -83,6 +83,8 @@ DELIVERIES = sa.Table(
     sa.Column("snapshot", sa.BigInteger),
     sa.Column("converted_snapshot", sa.BigInteger),
     sa.Column("replaced_by", sa.String(36)),
+    sa.Column("said_order", sa.BigInteger, nullable=False),  # one count over all: begun, or sent again, last
+    sa.Column("accepted_order", sa.BigInteger),  # the same count
     sa.Index("deliveries_by_slot", "source", "dataset", "period", "state"),
 )
 

@@ -25,6 +25,7 @@ from linker.linkage.fuzzy.plan import Level
 
 LEAST = 1e-6
 HIGHEST = 700.0  # the largest odds are e to this
+NOBODY = 0.05  # least share of records that are taken to be of nobody among the candidates
 
 Logs = npt.NDArray[np.float64]
 
@@ -54,9 +55,13 @@ def score(encoded: Encoded, compared: Compared, model: Model, classes: tuple[Pai
     alike = logs[[c.match for c in classes]] / np.log(2)
     likeness = {"at_home": alike[0], "moved": alike[-1]}
     found = pl.DataFrame({"left": left, "right": right, "weight": weight, **likeness, "odds": np.exp(odds)})
-    others = pl.col("odds") if encoded.within else pl.col("odds").sum().over("left")
+    nobody = max(1 - sum(model.per_record.get(c.name, 0.0) for c in classes if c.match), NOBODY)
+    if encoded.within:
+        probability = pl.col("odds") / (1 + pl.col("odds"))
+    else:
+        probability = pl.col("odds") / (nobody + pl.col("odds").sum().over("left"))
     return (
-        found.with_columns((pl.col("odds") / (1 + others)).alias("probability"))
+        found.with_columns(probability.alias("probability"))
         .filter(pl.col("probability") > LEAST)
         .drop("odds")
         .sort("left", "right")
