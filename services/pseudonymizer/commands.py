@@ -46,7 +46,7 @@ from servicekit.errors import ServiceError
 from servicekit.settings import SettingsFileError
 
 _OK, _BAD_INPUT, _REFUSED, _UNAVAILABLE = 0, 3, 4, 5
-_KNOWN = (AnchorError, ChangeError, KeyStoreError, LogError, PolicyError, SettingsFileError)
+_KNOWN = (AnchorError, ChangeError, KeyStoreError, LogError, PolicyError, database.SchemaError, SettingsFileError)
 _GUIDE = "docs/how-to/key-encryption-keys.md"
 
 

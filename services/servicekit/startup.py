@@ -12,10 +12,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from servicekit.audit.causes import cause_of
+from servicekit.database import SchemaError
 from servicekit.logs import describe_exception
 
 
@@ -27,8 +27,8 @@ def one_message(service: str, known: tuple[type[Exception], ...]) -> Iterator[No
         yield
     except known as error:
         message = str(error)
-    except CommandError:
-        message = "database_url: the state database is not of this version; start the newest version"
+    except SchemaError as error:
+        message = f"database_url: {error}"
     except SQLAlchemyError as error:
         message = (
             f"database_url: the state database cannot be used: {cause_of(error)}; is it there, and may it be written?"

@@ -40,6 +40,24 @@ def test_migrating_again_changes_nothing(engine: Engine) -> None:
     assert len(AuditLog(engine).entries()) == 1
 
 
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [
+        ("ALTER TABLE budget_use RENAME COLUMN elements TO parts", "table budget_use has no elements"),
+        ("ALTER TABLE budget_use ADD COLUMN parts INTEGER", "table budget_use has parts besides"),
+        ("DROP TABLE budget_use", "there is no table budget_use"),
+    ],
+)
+def test_tables_of_another_build_are_named_before_anything_is_done(engine: Engine, made: str, named: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE somebody_elses (anything INTEGER)"))  # which is none of our business
+    database.migrate(engine, "servicekit")
+    with engine.begin() as connection:
+        connection.execute(text(made))
+    with pytest.raises(database.SchemaError, match=f"its schema is s0001, and it is not .*: {named}"):
+        database.migrate(engine, "servicekit")
+
+
 def test_replicas_that_start_together_migrate_once(engine: Engine, tmp_path: Path) -> None:
     if engine.dialect.name == "sqlite":
         fresh = database.engine(f"sqlite:///{tmp_path / 'fresh.db'}")

@@ -45,6 +45,16 @@ def newer(folder: Path) -> None:
     migrate(f"sqlite:///{folder}/state.db")
 
 
+def of_another_build(folder: Path) -> None:
+    """Of the same revision, and with other columns."""
+    migrate(f"sqlite:///{folder}/state.db")
+    engine = database.engine(f"sqlite:///{folder}/state.db")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE budget_use RENAME COLUMN elements TO parts")
+    engine.dispose()
+    migrate(f"sqlite:///{folder}/state.db")
+
+
 def refuse() -> None:
     raise PolicyError("policy.toml: grant 1 breaks a rule")
 
@@ -58,7 +68,8 @@ FAILING: dict[str, tuple[Callable[[Path], None], str]] = {
     "no URL": (lambda _: migrate(f"nonsense-{SECRET}"), "database_url: "),
     "nobody there": (lambda _: migrate(f"postgresql://u:{SECRET}@127.0.0.1:1/x"), "the database is away"),
     "not a database": (lambda folder: migrate(f"sqlite:///{folder}/file"), "DatabaseError"),
-    "of a newer version": (newer, "newest version"),
+    "of a newer version": (newer, "schema of the state database is s9999, and this version knows it up to s0001"),
+    "of another build": (of_another_build, "its schema is s0001, and it is not as this version makes that: table b"),
     "folder is a file": (lambda folder: migrate(f"sqlite:///{folder}/file/state.db"), "/file: File exists"),
     "anything else": (lambda _: fail(), "cannot start: KeyError at "),
 }
