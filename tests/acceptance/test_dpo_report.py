@@ -90,6 +90,7 @@ def test_report_says_what_happened_in_the_town(town_report: Report) -> None:
     assert lights["Proof outside the services"] == "ok"
     assert lights["Identifiers in the log"] == "ok"
     assert lights["Who can sign"] == "ok"
+    assert lights["Changes of keys are signed"] == "ok"
     assert "act" not in lights.values()
 
     delivered = [(row["source"], row["dataset"]) for row in found["deliveries"] if row["event"] == "accepted"]
