@@ -32,22 +32,18 @@ def uncertified(
     table that agrees with all the attacker knows and in which the cell differs from its true value by the need,
     within a millionth; so no reasoning from what it knows, of whatever kind, excludes that value.
     """
+    primary = np.flatnonzero(needs.primary)
     good = [witness for witness in witnesses if fits(system, needs, hidden, witness)]
-    left = set()
+    at = np.array([witness[primary] for witness in good]).reshape(len(good), len(primary))
+    moved = np.array([witness != 0 for witness in good]).reshape(len(good), len(system))
+    left = set[tuple[int, int, int]]()
     for number, attacker in enumerate(attackers):
-        mine = [witness for witness in good if not np.any(witness[attacker.known])]
-        known, below = set(attacker.known.tolist()), down(system, needs, attacker)
-        highest, lowest = np.zeros(len(system)), np.zeros(len(system))
-        for witness in mine:
-            np.maximum(highest, witness, out=highest)
-            np.minimum(lowest, witness, out=lowest)
-        for cell in np.flatnonzero(needs.primary):
-            if int(cell) in known:
-                continue
-            if not hidden[cell] or highest[cell] < needs.up[cell] * (1 - _TOLERANCE):
-                left.add((number, int(cell), 1))
-            if not hidden[cell] or -lowest[cell] < below[cell] * (1 - _TOLERANCE):
-                left.add((number, int(cell), -1))
+        mine = at[~moved[:, attacker.known].any(axis=1)]
+        known, below = np.isin(primary, attacker.known), down(system, needs, attacker)[primary]
+        highest, lowest = mine.max(axis=0, initial=0), mine.min(axis=0, initial=0)
+        for side, reached, need in ((1, highest, needs.up[primary]), (-1, -lowest, below)):
+            short = ~known & (~hidden[primary] | (reached < need * (1 - _TOLERANCE)))
+            left |= {(number, cell, side) for cell in primary[short].tolist()}
     return left
 
 

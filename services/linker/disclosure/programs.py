@@ -4,7 +4,8 @@ Variables are differences from the true table: tables that fit what is shown are
 cell is shown or known, and y ≥ -value where a cell cannot be below 0.
 
 1. One thread, limits of iterations and of nodes, and no clock: the same program has the same answer in every run.
-2. An answer that is not optimal is tried once more from a cold start, and then is no answer.
+2. An answer that is not optimal is tried once more from a cold start, and then is no answer. From a warm one, HiGHS may
+   call infeasible what is not.
 3. Counts are whole numbers, and everybody knows it: an answer with parts of counts says nothing of the counts that
    hang together with them, and is sought again in whole numbers.
 4. Differences are in units of `scales`, so that tolerances mean the same for counts and amounts.
@@ -65,7 +66,7 @@ class _Program:
 
     def __init__(self, equations: sp.csr_matrix, lower: Numbers, upper: Numbers, close: float, strategy: int) -> None:
         self._matrix = equations[np.flatnonzero(np.diff(equations.indptr))].tocsc()
-        self._close = close
+        self._close, self._warm = close, False
         self._lower, self._upper = lower.copy(), upper.copy()
         self._columns = np.arange(self._matrix.shape[1], dtype=np.int32)
         self._highs = self._solver(self._columns, simplex_iteration_limit=_ITERATIONS, simplex_strategy=strategy)
@@ -98,12 +99,12 @@ class _Program:
 
     def _clipped(self) -> Numbers | NoAnswer:
         self._highs.run()
-        if self._highs.getModelStatus() not in {
-            highspy.HighsModelStatus.kOptimal,
-            highspy.HighsModelStatus.kInfeasible,
-        }:
+        status = self._highs.getModelStatus()
+        infeasible = status == highspy.HighsModelStatus.kInfeasible and not self._warm
+        if status != highspy.HighsModelStatus.kOptimal and not infeasible:
             self._highs.clearSolver()
             self._highs.run()
+        self._warm = True
         answer = _answer(self._highs)
         return answer if isinstance(answer, NoAnswer) else np.clip(answer, self._lower, self._upper)
 

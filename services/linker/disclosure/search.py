@@ -1,6 +1,7 @@
 """The search for a pattern, on one that grows and shrinks.
 
-1. Attack: every attacker's linear program, on every primary cell that no witness covers yet.
+1. Attack: every attacker's linear program, on every primary cell that no witness covers yet, nor a mixture of
+   witnesses against who knows nothing (`mixtures`). What that one pins down everybody does, without a program.
 2. Repair: a cell that is known too well gets the cheapest way out, first over hidden cells and those on its own
    equations, else over all cells.
 3. Reroute: ways are found anew, at a cost only for cells that no way uses yet; what nothing uses is shown.
@@ -19,6 +20,7 @@ import numpy as np
 
 from linker.disclosure.attackers import Attacker
 from linker.disclosure.certificate import fits, uncertified
+from linker.disclosure.mixtures import mixtures
 from linker.disclosure.needs import Needs
 from linker.disclosure.pattern import Pattern
 from linker.disclosure.programs import Attack, NoAnswer, route, scales
@@ -28,6 +30,7 @@ from linker.disclosure.witnesses import Demand, Witnesses
 Progress = Callable[[str, int, int], None]  # stage, done, of how many
 
 _WARM_UPS = 12
+_MIXED = 40  # witnesses against the first attacker that are mixed for the others
 _REROUTES = 4
 _LEAN = 20  # demands that may lean on a cell for it to be tried in the clean-up
 _CLEAN_UP = 400  # programs after which the clean-up stops: it frees few cells of a large system
@@ -64,6 +67,8 @@ class Search:
     def run(self) -> Pattern:
         open_ = self.attack()
         self._repair(open_)
+        if self._failures:  # nothing cures them
+            return self.pattern()
         for turn in range(_REROUTES):
             before = int(self._hidden.sum())
             self._reroute(open_ if turn % 2 else open_[::-1])
@@ -78,7 +83,8 @@ class Search:
         for witness in witnesses:
             self._witnesses.add(witness)
         self._repair(self.attack())
-        self._clean_up()
+        if not self._failures:
+            self._clean_up()
         return self.pattern()
 
     def pattern(self) -> Pattern:
@@ -98,39 +104,49 @@ class Search:
         self._witnesses.waive(demand)
 
     def attack(self) -> list[Demand]:
-        """Return the demands that the pattern does not meet, those that go farthest first. Adds witnesses."""
+        """Return the demands that the pattern does not meet, those that go farthest first. Adds witnesses.
+
+        What cannot be moved so far for who knows nothing cannot be for anybody, and is not tried again.
+        """
         attack = Attack(self._system, self._needs, self._hidden)
-        lost = []
+        lost, hopeless = list[Demand](), np.zeros_like(self._witnesses.required)
+        mixed = self._witnesses.newest(0)
         for number, attacker in enumerate(self._attackers):
             attack.know(attacker.known)
-            self._warm_up(attack, number)
-            mine = np.zeros_like(self._witnesses.required)
+            if len(attacker.known) and (self._witnesses.open()[number] & ~hopeless[number]).any():
+                self._witnesses.add_useful(number, mixtures(mixed, self._system.counted, attacker.known))
+            self._warm_up(attack, number, ~hopeless[number])
+            mine = np.zeros_like(hopeless)
             mine[number] = True
-            demands = self._witnesses.demands(self._witnesses.open() & mine)
+            lost += self._witnesses.demands(self._witnesses.open() & mine & hopeless)
+            demands = self._witnesses.demands(self._witnesses.open() & mine & ~hopeless)
             for done, demand in enumerate(demands):
                 if not self._witnesses.is_met(demand) and not self._tried(attack, demand):
                     lost.append(demand)
+                    if not len(attacker.known):
+                        hopeless |= self._witnesses.as_far(demand)
                 self._progress(f"attack by {attacker.name}", done + 1, len(demands))
             attack.forget(attacker.known)
+            if not number:
+                mixed = self._witnesses.newest(_MIXED)
         self._programs += attack.solved
-        return self._farthest_first(lost)
+        return self._farthest_first([demand for demand in lost if not self._witnesses.is_met(demand)])
 
     def _farthest_first(self, demands: Sequence[Demand]) -> list[Demand]:
         return sorted(demands, key=lambda demand: (-self._witnesses.distance(demand), demand))
 
-    def _warm_up(self, attack: Attack, attacker: int) -> None:
+    def _warm_up(self, attack: Attack, attacker: int, tried: Flags) -> None:
         """Push all open cells at once, in fixed directions: most demands need no program of their own."""
         for turn in range(_WARM_UPS):
-            up, down = np.split(self._witnesses.open()[attacker], 2)
+            up, down = np.split(self._witnesses.open()[attacker] & tried, 2)
             if not (up | down).any():
                 return
             cells = self._witnesses.cells
             bits = (cells * 0x9E3779B1 + (turn + 1) * 0x85EBCA6B) >> 16
             signs = np.where(up & ~down, 1.0, np.where(down & ~up, -1.0, np.where(bits & 1, 1.0, -1.0)))
             answer = attack.push(cells[up | down], signs[up | down])
-            if isinstance(answer, NoAnswer):
-                return
-            self._witnesses.add(answer)
+            if not isinstance(answer, NoAnswer):
+                self._witnesses.add(answer)
 
     def _tried(self, attack: Attack, demand: Demand) -> bool:
         answer = attack.extreme(demand.cell, demand.side, self._witnesses.distance(demand))
@@ -140,12 +156,17 @@ class Search:
         return True
 
     def _repair(self, demands: Sequence[Demand]) -> None:
+        hopeless = set[Demand]()
         for done, demand in enumerate(demands):
-            if not self._witnesses.is_met(demand):
+            if demand in hopeless:
+                self.fail(demand)
+            elif not self._witnesses.is_met(demand):
                 way = self._way(demand, self._near(demand.cell), self._hidden)
                 if isinstance(way, NoAnswer):
                     way = self._way(demand, self._movable, self._hidden)
                 self._take(demand, way)
+                if way is NoAnswer.INFEASIBLE and not len(self._attackers[demand.attacker].known):
+                    hopeless.update(self._witnesses.demands(self._witnesses.as_far(demand)))
             self._progress("repair", done + 1, len(demands))
 
     def _reroute(self, demands: Sequence[Demand]) -> None:
@@ -187,9 +208,10 @@ class Search:
         secondary = np.flatnonzero(self._hidden & self._system.shown & ~self._needs.primary)
         order = secondary[np.argsort(-np.abs(self._system.values[secondary]), kind="stable")]
         for done, cell in enumerate(order):
-            leaning = self._witnesses.demands(self._witnesses.open(int(cell)))
-            if len(leaning) <= _LEAN and attack.solved < _CLEAN_UP:
-                self._try_without(attack, int(cell), self._farthest_first(leaning))
+            if attack.solved < _CLEAN_UP:
+                leaning = self._witnesses.open(int(cell))
+                if np.count_nonzero(leaning) <= _LEAN:
+                    self._try_without(attack, int(cell), self._farthest_first(self._witnesses.demands(leaning)))
             self._progress("clean-up", done + 1, len(order))
         self._programs += attack.solved
 

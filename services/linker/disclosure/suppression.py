@@ -84,7 +84,7 @@ def extend(
     search = Search(
         system, found, attackers, may_hide | (hidden & system.shown), ~system.shown & hidden, hidden, progress
     )
-    return search.extended([lengthened(system, witness) for witness in before.witnesses], before.programs)
+    return search.extended(lengthened(system, before.witnesses), before.programs)
 
 
 def prove(system: LinkedSystem, found: Needs, attackers: tuple[Attacker, ...], hidden: Flags) -> Pattern:

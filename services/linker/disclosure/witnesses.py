@@ -52,10 +52,10 @@ class Witnesses:
         """Return the number of witnesses."""
         return len(self._tables)
 
-    def tables(self) -> list[Numbers]:
-        """Return the differences, one entry a cell."""
+    def tables(self, start: int = 0) -> list[Numbers]:
+        """Return the differences from number `start` on, one entry a cell."""
         result = []
-        for cells, differences in self._tables:
+        for cells, differences in self._tables[start:]:
             table = np.zeros(self._size)
             table[cells] = differences
             result.append(table)
@@ -74,6 +74,21 @@ class Witnesses:
         self._tables.append((cells, difference[cells]))
         reached = np.concatenate([self._at[count], -self._at[count]]) >= self._distances * ENOUGH
         self._met |= reached & self._fit[count][:, None]
+
+    def newest(self, most: int) -> Numbers:
+        """Return the newest differences, at most so many."""
+        return np.array(self.tables(max(len(self) - most, 0))).reshape(-1, self._size)
+
+    def add_useful(self, attacker: int, differences: Numbers) -> None:
+        """Take those of several that meet open demands of the attacker, whose knowledge they fit; the best first."""
+        at = differences[:, self.cells]
+        reached = np.concatenate([at, -at], axis=1) >= self._distances[attacker] * ENOUGH
+        while len(reached):
+            useful = np.count_nonzero(reached & self.open()[attacker], axis=1)
+            best = int(np.argmax(useful))
+            if not useful[best]:
+                return
+            self.add(differences[best])
 
     def open(self, without: int | None = None) -> Flags:
         """Return the demands that no witness meets; or none of those that leave the cell `without` unmoved."""
@@ -106,15 +121,20 @@ class Witnesses:
 
     def demands(self, flags: Flags) -> list[Demand]:
         """Return flagged demands in order: attacker, then up before down, then cell."""
-        half = len(self.cells)
-        return [
-            Demand(int(attacker), int(self.cells[place % half]), 1 if place < half else -1)
-            for attacker, place in np.argwhere(flags)
-        ]
+        attackers, places = np.nonzero(flags)
+        cells, sides = self.cells[places % len(self.cells)], np.where(places < len(self.cells), 1, -1)
+        return [Demand(*each) for each in zip(attackers.tolist(), cells.tolist(), sides.tolist(), strict=True)]
 
     def distance(self, demand: Demand) -> float:
         """Return how far the demand goes."""
         return float(self._distances[demand.attacker, self._column(demand)])
+
+    def as_far(self, demand: Demand) -> Flags:
+        """Return the demands of all attackers that the same cell goes to the same side, as far or farther."""
+        flags: Flags = np.zeros_like(self.required)
+        column = self._column(demand)
+        flags[:, column] = self._distances[:, column] >= self.distance(demand)
+        return flags
 
     def is_met(self, demand: Demand) -> bool:
         """Say whether a witness meets it."""
@@ -133,16 +153,17 @@ class Witnesses:
         return place if demand.side == 1 else place + len(self.cells)
 
 
-def lengthened(system: LinkedSystem, witness: Numbers) -> Numbers:
-    """Return a witness of a system with fewer virtual cells, with what these are in it."""
-    first, size = len(witness), len(system)
-    longer = np.concatenate([witness, np.zeros(size - first)])
-    defining = system.equations[:, first:].tocsc()
-    for place in range(size - first):
-        rows = defining.indices[defining.indptr[place] : defining.indptr[place + 1]]
-        row = next(row for row in rows if system.equations[[row]].indices.max() == first + place)
-        weights = system.equations[[row]]
-        own = weights.indices == first + place
-        others = float(weights.data[~own] @ longer[weights.indices[~own]])
-        longer[first + place] = -others / float(weights.data[own][0])
-    return longer
+def lengthened(system: LinkedSystem, witnesses: Sequence[Numbers]) -> list[Numbers]:
+    """Return witnesses of a system with fewer virtual cells, with what these are in them."""
+    if not witnesses:
+        return []
+    first, size = len(witnesses[0]), len(system)
+    longer = np.zeros((len(witnesses), size))
+    longer[:, :first] = witnesses
+    ends = np.maximum.reduceat(system.equations.indices, system.equations.indptr[:-1])
+    for cell in range(first, size):
+        definition = system.equations[[int(np.argmax(ends == cell))]]
+        own = definition.indices == cell
+        others = longer[:, definition.indices[~own]] @ definition.data[~own]
+        longer[:, cell] = -others / float(definition.data[own][0])
+    return list(longer)
