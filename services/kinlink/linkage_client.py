@@ -59,7 +59,8 @@ class LinkageQuality:
     """How good the links by encodings are, as the model expects, of a source; `month`: "YYYY-MM", "" for all of them.
 
     `records` without a usable CPR number, of them `linked` and `in_review`. `precision`, `recall`: by amount, None
-    where nothing was linked, or could be.
+    where nothing was linked, or could be. In absolute kroner, whole thousands, None of a month: all postings of the
+    source, `posted_kr`; of these, those under a CPR number, `identified_kr`; and with the linked ones, `covered_kr`.
     """
 
     source: str
@@ -69,6 +70,9 @@ class LinkageQuality:
     in_review: int
     precision: Interval | None
     recall: Interval | None
+    posted_kr: int | None = None
+    identified_kr: int | None = None
+    covered_kr: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,4 +180,5 @@ def _quality(row: pb.LinkageQuality) -> LinkageQuality:
         row.in_review,
         precision if row.HasField("precision") else None,
         recall if row.HasField("recall") else None,
+        *(getattr(row, name) if row.HasField(name) else None for name in ("posted_kr", "identified_kr", "covered_kr")),
     )

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ from linker.linkage.fuzzy.plan import plan_of
 from linker.linkage.fuzzy.problems import FuzzyLinkageError
 from linker.linkage.linkage_notes import Notes
 from linker.linkage.policy import LinkagePolicy
-from linker.linkage.quality import answered, quality
+from linker.linkage.quality import answered, quality, with_kroner
 from linker.linkage.standing_links import Known, left_out, standing_links
 from linker.store import linkages
 from linker.store.deliveries import Delivery
@@ -123,9 +123,9 @@ class LinkageStage:
         model = StoredLinkage(
             0, digest, chosen.schema_id, chosen.key_version, found.model, found.quality, notes.sentences
         )
-        self._write(found, known, model)
+        shown = self._write(found, known, model)
         report(Stage.LINKAGE, _STEPS, _STEPS)
-        return found.quality, notes.sentences
+        return shown, notes.sentences
 
     def _digest(self, pinned: PinnedSnapshot, gone: pl.DataFrame, misfits: pl.DataFrame) -> str:
         """Return the digest of all that a linkage reads; a table's version stands for its rows."""
@@ -208,7 +208,7 @@ class LinkageStage:
         model = found.model.to_json() if found.basis is Basis.FITTED else ""
         return _Found(links.select(frames.LINKS.names()), model, shown, chosen.compared)
 
-    def _write(self, found: _Found, known: Known, linkage: StoredLinkage) -> None:
+    def _write(self, found: _Found, known: Known, linkage: StoredLinkage) -> Sequence[dict[str, Any]]:
         with self.store.change("linkage") as change:
             with read(self.store.engine) as connection:
                 standing = encoded_deliveries.standing(connection, {delivery.key for delivery in found.compared})
@@ -217,10 +217,12 @@ class LinkageStage:
                 change.scan(table).select(*KEY, "delivery_id") for table in (stored(PAYERS), quarantine(PAYERS))
             )
             links = standing_links(found.links, compared, change.scan(LINKS), replacing, known, standing)
+            shown = with_kroner(found.quality, change.scan(stored(POSTINGS)), links.lazy())
             change.write(LINKS, replace=True, append=links.lazy())
             with change.commit() as connection:
-                linkages.store(connection, linkage.of(change.number))
+                linkages.store(connection, replace(linkage, snapshot=change.number, quality=shown))
         self.store.purge([LINKS])
+        return shown
 
 
 def _model(text: str) -> Model | None:

@@ -103,8 +103,8 @@ def test_what_says_little_links_nobody_and_a_month_with_few_postings_is_linked(s
     records = {"sure-1": person, "nobody-1": {**person, "given_name": "Ukendt", **_NOTHING}, "shared-1": {}}
     for source, parts in (
         (REGISTER, _register(given.person_encodings(people))),
-        ("prisme", payers(_shared(given.payer_encodings(records)), period="2014-03")),
         ("prisme", requests("prisme", "postings", _postings(*records), period="2014-03")),
+        ("prisme", payers(_shared(given.payer_encodings(records)), period="2014-03")),
         ("prisme", requests("prisme", "catalogue", CATALOGUE, kinds=())),
         (REGISTER, requests(REGISTER, "persons", given.persons("a", "b"))),
     ):

@@ -147,8 +147,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         run_as = InProcess(stack)
         for party, mapping, extract in (
             (f"source/{REGISTER}", NAMES, names),
-            (PRISME, PAYERS, payers),
             (PRISME, POSTINGS, payers),
+            (PRISME, PAYERS, payers),
         ):
             path = folder / "mapping.toml"
             path.write_text(f"max_rejected_share = 0.0\n{mapping}", encoding="utf-8")

@@ -147,6 +147,10 @@ def test_linked_and_unlinked_spending_is_what_was_delivered(linker: Linker) -> N
     total = run.quality[0]
     assert (total["source"], total["month"], total["records"]) == ("prisme", "", RECORDS)
     assert total["linked"] == len(linked(linker))
+    thousands = [
+        ore // 100_000 * 1_000 for ore in (exact_ore + sum(encoded_ore.values()), exact_ore, exact_ore + of_linked)
+    ]
+    assert [total["posted_kr"], total["identified_kr"], total["covered_kr"]] == thousands
     assert run.linkage_notes == []
     again = linker.run(12)
     assert again.quality == run.quality

@@ -99,6 +99,12 @@ def _show(run: Run) -> None:
         for row in run.coverage:
             grid.add_row(row.source, row.method, _share(row.share_rows), _share(row.share_amount))
         console.print(grid)
+    _show_quality(run, console)
+    for note in run.linkage_notes:
+        typer.echo(f"note: {note}")
+
+
+def _show_quality(run: Run, console: Console) -> None:
     if run.quality:
         typer.echo("Without a CPR number; precision and recall of the amount, as the model expects, [95 % interval]:")
         grid = Table("source", "month", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -108,8 +114,16 @@ def _show(run: Run) -> None:
             counts = (f"{count}" for count in (each.records, each.linked, each.in_review))
             grid.add_row(each.source, each.month or "all", *counts, _interval(each.precision), _interval(each.recall))
         console.print(grid)
-    for note in run.linkage_notes:
-        typer.echo(f"note: {note}")
+    covered = [each for each in run.quality if each.posted_kr is not None]
+    if covered:
+        typer.echo("Kroner with a person, of all postings (absolute, whole thousands), before and after these links:")
+        grid = Table("source", box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in ("posted", "before", "after"):
+            grid.add_column(name, justify="right")
+        for each in covered:
+            before, after = (_kroner(found, each.posted_kr) for found in (each.identified_kr, each.covered_kr))
+            grid.add_row(each.source, f"{each.posted_kr:,}", before, after)
+        console.print(grid)
 
 
 def _months(run: Run) -> str:
@@ -120,6 +134,10 @@ def _interval(found: Interval | None) -> str:
     if found is None:
         return "-"
     return escape(f"{found.estimate * 100:.1f} [{found.low * 100:.1f}-{found.high * 100:.1f}]")
+
+
+def _kroner(found: int | None, posted: int | None) -> str:
+    return f"{found or 0:,} ({(found or 0) / posted:.1%})" if posted else "-"
 
 
 def _share(share: float | None) -> str:

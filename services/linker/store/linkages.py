@@ -10,7 +10,7 @@ A model holds probabilities by field and level; nothing here is about a person o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,10 +42,6 @@ class StoredLinkage:
     model: str
     quality: Sequence[Mapping[str, Any]]
     notes: Sequence[str]
-
-    def of(self, snapshot: int) -> StoredLinkage:
-        """Return the same, of this snapshot."""
-        return replace(self, snapshot=snapshot)
 
 
 def store(connection: sa.Connection, linkage: StoredLinkage) -> None:

@@ -25,37 +25,37 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'kinlink/linker/v1/linkage_service.proto\x12\x11kinlink.linker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"~\n\x08\x43overage\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x17\n\nshare_rows\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cshare_amount\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_share_rowsB\x0f\n\r_share_amount\"\xd9\x02\n\x0eLinkageQuality\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05month\x18\x02 \x01(\t\x12\x0f\n\x07records\x18\x03 \x01(\x04\x12\x0e\n\x06linked\x18\x04 \x01(\x04\x12\x11\n\tin_review\x18\x05 \x01(\x04\x12\x16\n\tprecision\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rprecision_low\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0eprecision_high\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x13\n\x06recall\x18\t \x01(\x01H\x03\x88\x01\x01\x12\x17\n\nrecall_low\x18\n \x01(\x01H\x04\x88\x01\x01\x12\x18\n\x0brecall_high\x18\x0b \x01(\x01H\x05\x88\x01\x01\x42\x0c\n\n_precisionB\x10\n\x0e_precision_lowB\x11\n\x0f_precision_highB\t\n\x07_recallB\r\n\x0b_recall_lowB\x0e\n\x0c_recall_high\"E\n\x0cTableOutcome\x12\x10\n\x08table_id\x18\x01 \x01(\t\x12\x12\n\nrelease_id\x18\x02 \x01(\t\x12\x0f\n\x07outcome\x18\x03 \x01(\t\"\x97\x04\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.kinlink.linker.v1.RunState\x12*\n\x05stage\x18\x04 \x01(\x0e\x32\x1b.kinlink.linker.v1.RunStage\x12\x0c\n\x04\x64one\x18\x05 \x01(\x04\x12\r\n\x05total\x18\x06 \x01(\x04\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\x12\x16\n\x0ereference_date\x18\t \x01(\t\x12\x0c\n\x04year\x18\n \x01(\r\x12\x10\n\x08snapshot\x18\x0b \x01(\x04\x12-\n\x08\x63overage\x18\x0c \x03(\x0b\x32\x1b.kinlink.linker.v1.Coverage\x12/\n\x06tables\x18\r \x03(\x0b\x32\x1f.kinlink.linker.v1.TableOutcome\x12.\n\nstarted_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rthrough_month\x18\x10 \x01(\r\x12\x32\n\x07quality\x18\x11 \x03(\x0b\x32!.kinlink.linker.v1.LinkageQuality\x12\x15\n\rlinkage_notes\x18\x12 \x03(\t\"b\n\x0fStartRunRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x16\n\x0ereference_date\x18\x02 \x01(\t\x12\x0c\n\x04year\x18\x03 \x01(\r\x12\x15\n\rthrough_month\x18\x04 \x01(\r\"7\n\x10StartRunResponse\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.kinlink.linker.v1.Run\"!\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"7\n\x10WatchRunResponse\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.kinlink.linker.v1.Run\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"5\n\x0eGetRunResponse\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.kinlink.linker.v1.Run*\x86\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x19\n\x15RUN_STATE_INTERRUPTED\x10\x02\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10RUN_STATE_FAILED\x10\x04*\xb2\x01\n\x08RunStage\x12\x19\n\x15RUN_STAGE_UNSPECIFIED\x10\x00\x12\x18\n\x14RUN_STAGE_CONVERSION\x10\x01\x12\x15\n\x11RUN_STAGE_ALIASES\x10\x02\x12\x16\n\x12RUN_STAGE_FAMILIES\x10\x03\x12\x14\n\x10RUN_STAGE_TABLES\x10\x04\x12\x15\n\x11RUN_STAGE_RELEASE\x10\x05\x12\x15\n\x11RUN_STAGE_LINKAGE\x10\x06\x32\x8b\x02\n\x0eLinkageService\x12S\n\x08StartRun\x12\".kinlink.linker.v1.StartRunRequest\x1a#.kinlink.linker.v1.StartRunResponse\x12U\n\x08WatchRun\x12\".kinlink.linker.v1.WatchRunRequest\x1a#.kinlink.linker.v1.WatchRunResponse0\x01\x12M\n\x06GetRun\x12 .kinlink.linker.v1.GetRunRequest\x1a!.kinlink.linker.v1.GetRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'kinlink/linker/v1/linkage_service.proto\x12\x11kinlink.linker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"~\n\x08\x43overage\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x17\n\nshare_rows\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cshare_amount\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_share_rowsB\x0f\n\r_share_amount\"\xd5\x03\n\x0eLinkageQuality\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05month\x18\x02 \x01(\t\x12\x0f\n\x07records\x18\x03 \x01(\x04\x12\x0e\n\x06linked\x18\x04 \x01(\x04\x12\x11\n\tin_review\x18\x05 \x01(\x04\x12\x16\n\tprecision\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rprecision_low\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0eprecision_high\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x13\n\x06recall\x18\t \x01(\x01H\x03\x88\x01\x01\x12\x17\n\nrecall_low\x18\n \x01(\x01H\x04\x88\x01\x01\x12\x18\n\x0brecall_high\x18\x0b \x01(\x01H\x05\x88\x01\x01\x12\x16\n\tposted_kr\x18\x0c \x01(\x04H\x06\x88\x01\x01\x12\x1a\n\ridentified_kr\x18\r \x01(\x04H\x07\x88\x01\x01\x12\x17\n\ncovered_kr\x18\x0e \x01(\x04H\x08\x88\x01\x01\x42\x0c\n\n_precisionB\x10\n\x0e_precision_lowB\x11\n\x0f_precision_highB\t\n\x07_recallB\r\n\x0b_recall_lowB\x0e\n\x0c_recall_highB\x0c\n\n_posted_krB\x10\n\x0e_identified_krB\r\n\x0b_covered_kr\"E\n\x0cTableOutcome\x12\x10\n\x08table_id\x18\x01 \x01(\t\x12\x12\n\nrelease_id\x18\x02 \x01(\t\x12\x0f\n\x07outcome\x18\x03 \x01(\t\"\x97\x04\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.kinlink.linker.v1.RunState\x12*\n\x05stage\x18\x04 \x01(\x0e\x32\x1b.kinlink.linker.v1.RunStage\x12\x0c\n\x04\x64one\x18\x05 \x01(\x04\x12\r\n\x05total\x18\x06 \x01(\x04\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\x12\x16\n\x0ereference_date\x18\t \x01(\t\x12\x0c\n\x04year\x18\n \x01(\r\x12\x10\n\x08snapshot\x18\x0b \x01(\x04\x12-\n\x08\x63overage\x18\x0c \x03(\x0b\x32\x1b.kinlink.linker.v1.Coverage\x12/\n\x06tables\x18\r \x03(\x0b\x32\x1f.kinlink.linker.v1.TableOutcome\x12.\n\nstarted_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rthrough_month\x18\x10 \x01(\r\x12\x32\n\x07quality\x18\x11 \x03(\x0b\x32!.kinlink.linker.v1.LinkageQuality\x12\x15\n\rlinkage_notes\x18\x12 \x03(\t\"b\n\x0fStartRunRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x16\n\x0ereference_date\x18\x02 \x01(\t\x12\x0c\n\x04year\x18\x03 \x01(\r\x12\x15\n\rthrough_month\x18\x04 \x01(\r\"7\n\x10StartRunResponse\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.kinlink.linker.v1.Run\"!\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"7\n\x10WatchRunResponse\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.kinlink.linker.v1.Run\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"5\n\x0eGetRunResponse\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.kinlink.linker.v1.Run*\x86\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x19\n\x15RUN_STATE_INTERRUPTED\x10\x02\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10RUN_STATE_FAILED\x10\x04*\xb2\x01\n\x08RunStage\x12\x19\n\x15RUN_STAGE_UNSPECIFIED\x10\x00\x12\x18\n\x14RUN_STAGE_CONVERSION\x10\x01\x12\x15\n\x11RUN_STAGE_ALIASES\x10\x02\x12\x16\n\x12RUN_STAGE_FAMILIES\x10\x03\x12\x14\n\x10RUN_STAGE_TABLES\x10\x04\x12\x15\n\x11RUN_STAGE_RELEASE\x10\x05\x12\x15\n\x11RUN_STAGE_LINKAGE\x10\x06\x32\x8b\x02\n\x0eLinkageService\x12S\n\x08StartRun\x12\".kinlink.linker.v1.StartRunRequest\x1a#.kinlink.linker.v1.StartRunResponse\x12U\n\x08WatchRun\x12\".kinlink.linker.v1.WatchRunRequest\x1a#.kinlink.linker.v1.WatchRunResponse0\x01\x12M\n\x06GetRun\x12 .kinlink.linker.v1.GetRunRequest\x1a!.kinlink.linker.v1.GetRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kinlink.linker.v1.linkage_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNSTATE']._serialized_start=1518
-  _globals['_RUNSTATE']._serialized_end=1652
-  _globals['_RUNSTAGE']._serialized_start=1655
-  _globals['_RUNSTAGE']._serialized_end=1833
+  _globals['_RUNSTATE']._serialized_start=1642
+  _globals['_RUNSTATE']._serialized_end=1776
+  _globals['_RUNSTAGE']._serialized_start=1779
+  _globals['_RUNSTAGE']._serialized_end=1957
   _globals['_COVERAGE']._serialized_start=95
   _globals['_COVERAGE']._serialized_end=221
   _globals['_LINKAGEQUALITY']._serialized_start=224
-  _globals['_LINKAGEQUALITY']._serialized_end=569
-  _globals['_TABLEOUTCOME']._serialized_start=571
-  _globals['_TABLEOUTCOME']._serialized_end=640
-  _globals['_RUN']._serialized_start=643
-  _globals['_RUN']._serialized_end=1178
-  _globals['_STARTRUNREQUEST']._serialized_start=1180
-  _globals['_STARTRUNREQUEST']._serialized_end=1278
-  _globals['_STARTRUNRESPONSE']._serialized_start=1280
-  _globals['_STARTRUNRESPONSE']._serialized_end=1335
-  _globals['_WATCHRUNREQUEST']._serialized_start=1337
-  _globals['_WATCHRUNREQUEST']._serialized_end=1370
-  _globals['_WATCHRUNRESPONSE']._serialized_start=1372
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1427
-  _globals['_GETRUNREQUEST']._serialized_start=1429
-  _globals['_GETRUNREQUEST']._serialized_end=1460
-  _globals['_GETRUNRESPONSE']._serialized_start=1462
-  _globals['_GETRUNRESPONSE']._serialized_end=1515
-  _globals['_LINKAGESERVICE']._serialized_start=1836
-  _globals['_LINKAGESERVICE']._serialized_end=2103
+  _globals['_LINKAGEQUALITY']._serialized_end=693
+  _globals['_TABLEOUTCOME']._serialized_start=695
+  _globals['_TABLEOUTCOME']._serialized_end=764
+  _globals['_RUN']._serialized_start=767
+  _globals['_RUN']._serialized_end=1302
+  _globals['_STARTRUNREQUEST']._serialized_start=1304
+  _globals['_STARTRUNREQUEST']._serialized_end=1402
+  _globals['_STARTRUNRESPONSE']._serialized_start=1404
+  _globals['_STARTRUNRESPONSE']._serialized_end=1459
+  _globals['_WATCHRUNREQUEST']._serialized_start=1461
+  _globals['_WATCHRUNREQUEST']._serialized_end=1494
+  _globals['_WATCHRUNRESPONSE']._serialized_start=1496
+  _globals['_WATCHRUNRESPONSE']._serialized_end=1551
+  _globals['_GETRUNREQUEST']._serialized_start=1553
+  _globals['_GETRUNREQUEST']._serialized_end=1584
+  _globals['_GETRUNRESPONSE']._serialized_start=1586
+  _globals['_GETRUNRESPONSE']._serialized_end=1639
+  _globals['_LINKAGESERVICE']._serialized_start=1960
+  _globals['_LINKAGESERVICE']._serialized_end=2227
 # @@protoc_insertion_point(module_scope)

@@ -160,6 +160,9 @@ class LinkageQuality(_message.Message):
     RECALL_FIELD_NUMBER: _builtins.int
     RECALL_LOW_FIELD_NUMBER: _builtins.int
     RECALL_HIGH_FIELD_NUMBER: _builtins.int
+    POSTED_KR_FIELD_NUMBER: _builtins.int
+    IDENTIFIED_KR_FIELD_NUMBER: _builtins.int
+    COVERED_KR_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """The source system. Always set."""
     month: _builtins.str
@@ -186,6 +189,16 @@ class LinkageQuality(_message.Message):
     """Absent when recall is."""
     recall_high: _builtins.float
     """Absent when recall is."""
+    posted_kr: _builtins.int
+    """Kroner of all the source's postings, absolute, in whole thousands. Absent of a
+    month.
+    """
+    identified_kr: _builtins.int
+    """Of these, the kroner that stand under a CPR number: those with a person before
+    payers are linked by encodings. Absent of a month.
+    """
+    covered_kr: _builtins.int
+    """Of these, the kroner with a person after linkage. Absent of a month."""
     def __init__(
         self,
         *,
@@ -200,11 +213,20 @@ class LinkageQuality(_message.Message):
         recall: _builtins.float | None = ...,
         recall_low: _builtins.float | None = ...,
         recall_high: _builtins.float | None = ...,
+        posted_kr: _builtins.int | None = ...,
+        identified_kr: _builtins.int | None = ...,
+        covered_kr: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_precision", b"_precision", "_precision_high", b"_precision_high", "_precision_low", b"_precision_low", "_recall", b"_recall", "_recall_high", b"_recall_high", "_recall_low", b"_recall_low", "precision", b"precision", "precision_high", b"precision_high", "precision_low", b"precision_low", "recall", b"recall", "recall_high", b"recall_high", "recall_low", b"recall_low"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_covered_kr", b"_covered_kr", "_identified_kr", b"_identified_kr", "_posted_kr", b"_posted_kr", "_precision", b"_precision", "_precision_high", b"_precision_high", "_precision_low", b"_precision_low", "_recall", b"_recall", "_recall_high", b"_recall_high", "_recall_low", b"_recall_low", "covered_kr", b"covered_kr", "identified_kr", b"identified_kr", "posted_kr", b"posted_kr", "precision", b"precision", "precision_high", b"precision_high", "precision_low", b"precision_low", "recall", b"recall", "recall_high", b"recall_high", "recall_low", b"recall_low"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_precision", b"_precision", "_precision_high", b"_precision_high", "_precision_low", b"_precision_low", "_recall", b"_recall", "_recall_high", b"_recall_high", "_recall_low", b"_recall_low", "in_review", b"in_review", "linked", b"linked", "month", b"month", "precision", b"precision", "precision_high", b"precision_high", "precision_low", b"precision_low", "recall", b"recall", "recall_high", b"recall_high", "recall_low", b"recall_low", "records", b"records", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_covered_kr", b"_covered_kr", "_identified_kr", b"_identified_kr", "_posted_kr", b"_posted_kr", "_precision", b"_precision", "_precision_high", b"_precision_high", "_precision_low", b"_precision_low", "_recall", b"_recall", "_recall_high", b"_recall_high", "_recall_low", b"_recall_low", "covered_kr", b"covered_kr", "identified_kr", b"identified_kr", "in_review", b"in_review", "linked", b"linked", "month", b"month", "posted_kr", b"posted_kr", "precision", b"precision", "precision_high", b"precision_high", "precision_low", b"precision_low", "recall", b"recall", "recall_high", b"recall_high", "recall_low", b"recall_low", "records", b"records", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__covered_kr: _TypeAlias = _typing.Literal["covered_kr"]  # noqa: Y015
+    _WhichOneofArgType__covered_kr: _TypeAlias = _typing.Literal["_covered_kr", b"_covered_kr"]  # noqa: Y015
+    _WhichOneofReturnType__identified_kr: _TypeAlias = _typing.Literal["identified_kr"]  # noqa: Y015
+    _WhichOneofArgType__identified_kr: _TypeAlias = _typing.Literal["_identified_kr", b"_identified_kr"]  # noqa: Y015
+    _WhichOneofReturnType__posted_kr: _TypeAlias = _typing.Literal["posted_kr"]  # noqa: Y015
+    _WhichOneofArgType__posted_kr: _TypeAlias = _typing.Literal["_posted_kr", b"_posted_kr"]  # noqa: Y015
     _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
     _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
     _WhichOneofReturnType__precision_high: _TypeAlias = _typing.Literal["precision_high"]  # noqa: Y015
@@ -217,6 +239,12 @@ class LinkageQuality(_message.Message):
     _WhichOneofArgType__recall_high: _TypeAlias = _typing.Literal["_recall_high", b"_recall_high"]  # noqa: Y015
     _WhichOneofReturnType__recall_low: _TypeAlias = _typing.Literal["recall_low"]  # noqa: Y015
     _WhichOneofArgType__recall_low: _TypeAlias = _typing.Literal["_recall_low", b"_recall_low"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__covered_kr) -> _WhichOneofReturnType__covered_kr | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__identified_kr) -> _WhichOneofReturnType__identified_kr | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__posted_kr) -> _WhichOneofReturnType__posted_kr | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
     @_typing.overload
