@@ -31,7 +31,8 @@ class TableDefinition:
     """What a table says.
 
     `periods` are those with a release, newest first; `revisions` those of each period, newest first. `period_type`:
-    year, year_to_date or quarter; "" of a linker that does not say.
+    year, year_to_date or quarter; "" of a linker that does not say. `threshold`: fewest families that a shown number is
+    about, by the policy in force; 0 where that is not told.
     """
 
     table_id: str
@@ -43,6 +44,7 @@ class TableDefinition:
     periods: Sequence[str]
     period_type: str = ""
     revisions: Sequence[Revision] = ()
+    threshold: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,28 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class ProtectionRules:
+    """What a table is protected by. `p_percent` is 0 and `dominance`, pairs of n and percent, empty where not applied.
+
+    A hidden amount could be more or less by `interval_percent` of it, and by `interval_minimum_ore`.
+    """
+
+    policy: str
+    threshold: int
+    p_percent: int
+    dominance: Sequence[tuple[int, int]]
+    interval_percent: int
+    interval_minimum_ore: int
+    singletons: bool
+    department_insiders: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TableRecord:
-    """A table of a release. `cells` = `shown` + `carried` + `suppressed`: one measure of one combination is a cell."""
+    """A table of a release. `cells` = `shown` + `carried` + `suppressed`: one measure of one combination is a cell.
+
+    `rules`: None where the release was made under another policy than the one in force.
+    """
 
     table_id: str
     title_da: str
@@ -133,6 +155,7 @@ class TableRecord:
     shown: int
     carried: int
     suppressed: int
+    rules: ProtectionRules | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,17 @@ import pyarrow as pa
 from kinlink.errors import from_rpc_error
 from kinlink.linker.v1 import statistics_service_pb2 as pb
 from kinlink.linker.v1.statistics_service_pb2_grpc import StatisticsServiceStub
-from kinlink.released import Axis, Cell, Measure, Release, Revision, Table, TableDefinition, TableRecord
+from kinlink.released import (
+    Axis,
+    Cell,
+    Measure,
+    ProtectionRules,
+    Release,
+    Revision,
+    Table,
+    TableDefinition,
+    TableRecord,
+)
 
 _UNITS = {
     pb.MEASURE_COUNT: "count",
@@ -130,6 +140,7 @@ def _definition(message: pb.TableDefinition) -> TableDefinition:
             )
             for each in message.revisions
         ),
+        message.threshold,
     )
 
 
@@ -156,9 +167,23 @@ def _release(message: pb.ReleaseRecord) -> Release:
                 each.shown,
                 each.carried,
                 each.suppressed,
+                _rules(each.rules) if each.HasField("rules") else None,
             )
             for each in message.tables
         ),
+    )
+
+
+def _rules(message: pb.ProtectionRules) -> ProtectionRules:
+    return ProtectionRules(
+        message.policy,
+        message.threshold,
+        message.p_percent,
+        tuple((each.largest, each.percent) for each in message.dominance),
+        message.interval_percent,
+        message.interval_minimum_ore,
+        message.singletons,
+        message.department_insiders,
     )
 
 

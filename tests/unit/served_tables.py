@@ -11,6 +11,7 @@ import grpc
 
 from kinlink.dev_certificates import make_certificates
 from kinlink.linker.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
+from linker.disclosure.policy import Policy, parse
 from linker.disclosure.release import Release
 from linker.doors.family_table import FamilyTableDoor, FamilyTableGrants
 from linker.doors.statistics_api import StatisticsApi
@@ -41,6 +42,8 @@ rpc = "{SERVICE}/ListReleases"
 role = "dpo"
 """
 NAMES = ["service/linker", "consumer/analyse", "consumer/narrow", "source/prisme", "dpo/thea"]
+DISCLOSURE = Path(__file__).parents[2] / "services/linker/disclosure.toml"
+POLICY = replace(parse(DISCLOSURE.read_bytes()), digest=made.POLICY_DIGEST)  # as if the releases were made under it
 REGISTRY = [
     made.registered(),
     made.registered("means"),
@@ -62,8 +65,8 @@ SECOND = made.release(made.revised(), follows=FIRST.release_id)
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[running.Served]:
-    """Serve both releases."""
+def serve(folder: Path, policy: Policy = POLICY) -> Iterator[running.Served]:
+    """Serve both releases while `policy` is in force."""
     make_certificates(folder / "certificates", NAMES)
     database = engine(f"sqlite:///{folder / 'state.db'}")
     migrate(database, "linker")
@@ -74,7 +77,7 @@ def serve(folder: Path) -> Iterator[running.Served]:
     families = FamilyTableDoor(FamilyTables(database), FamilyTableGrants(AccessTable(())))
 
     def register(server: grpc.Server) -> None:
-        add_StatisticsServiceServicer_to_server(StatisticsApi(REGISTRY, releases, families), server)
+        add_StatisticsServiceServicer_to_server(StatisticsApi(REGISTRY, policy, releases, families), server)
 
     started = running.start(folder, folder / "certificates", register, [SERVICE], ACCESS)
     yield started

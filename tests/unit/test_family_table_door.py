@@ -29,7 +29,7 @@ from servicekit.database import engine, migrate
 from tests import family_towns as f
 from tests import releases as made
 from tests import running
-from tests.unit.served_tables import READS, SERVICE, config
+from tests.unit.served_tables import POLICY, READS, SERVICE, config
 
 ACCESS = f"""
 [[allow]]
@@ -64,7 +64,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[running.Served]
     grants = FamilyTableGrants(AccessTable.load(folder / "access.toml"))
 
     def register(server: grpc.Server) -> None:
-        api = StatisticsApi([made.registered()], releases, FamilyTableDoor(tables, grants))
+        api = StatisticsApi([made.registered()], POLICY, releases, FamilyTableDoor(tables, grants))
         add_StatisticsServiceServicer_to_server(api, server)
 
     started = running.start(folder, folder / "certificates", register, [SERVICE], RULES)

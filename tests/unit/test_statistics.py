@@ -15,7 +15,7 @@ from kinlink.linker.v1 import statistics_service_pb2 as pb
 from kinlink.linker.v1.statistics_service_pb2_grpc import StatisticsServiceStub
 from kinlink.released import Revision
 from kinlink.statistics_client import StatisticsClient
-from linker.doors.statistics_api import arrow_stream
+from linker.doors.released_arrow import arrow_stream
 from tests import releases as made
 from tests import running
 from tests.releases import TABLE_ID

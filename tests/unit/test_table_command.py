@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +18,7 @@ from kinlink.cli.__main__ import run
 from kinlink.statistics_client import StatisticsClient
 from tests import running, workbook
 from tests.releases import POLICY_DIGEST, TABLE_ID
-from tests.unit.served_tables import FIRST, REGISTRY, SECOND, config, serve
+from tests.unit.served_tables import FIRST, POLICY, REGISTRY, SECOND, config, serve
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ def test_same_table_gives_the_same_bytes(said: Said, tmp_path: Path) -> None:
 
 
 def test_table_that_is_not_there_exits_with_not_found(said: Said) -> None:
-    assert "ListTables" in said("table", "get", "never_released", code=6)
+    assert "See `kinlink table list`" in said("table", "get", "never_released", code=6)
 
 
 def test_file_that_cannot_be_written_exits_with_bad_input(said: Said, tmp_path: Path) -> None:
@@ -191,6 +192,8 @@ def test_release_show_draws_the_pattern_and_says_why_without_telling_which_rule(
     assert "· skjult: 3 " in text
     assert "ikke tegnet" not in text
     assert "De skjulte tal beskytter hinanden." in text.replace("\n", " ")
+    assert "Et tal skjules, når 1 til 4 familier står bag det" in text.replace("\n", " ")
+    assert "15 %" not in text  # what hides an amount is for the data-protection officer
     for word in ("primær", "sekundær", "primary", "secondary"):
         assert word not in text
 
@@ -222,7 +225,20 @@ def test_release_show_gives_the_data_protection_officer_the_record(said: Said) -
     one = said("release", "show", "means", as_="dpo-thea")
     assert FIRST.release_id in one
     assert SECOND.release_id not in one
+    said_of_it = " ".join(one.split())
+    assert "regler »standard«: tal om 1 til 4 familier skjules; beløb skjules, når alle andre end de to" in said_of_it
+    assert "eller når de 2 største giver over 90 %; et skjult beløb kan være mindst 5 % og 5.000 kr." in said_of_it
+    assert "forvaltninger, der kender deres egne tal, er ikke angribere" in said_of_it
     assert "Ingen udgivelse har det." in said("release", "show", "no_such_table", as_="dpo-thea")
+
+
+def test_release_show_does_not_say_the_numbers_of_another_policy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serve(tmp_path, replace(POLICY, digest="77" * 32)) as served:
+        text = Said(served, tmp_path, capsys)("release", "show", "means", as_="dpo-thea")
+    assert "regler »" not in text
+    assert "regler for means: udgivet efter en tidligere politik" in text
 
 
 def test_release_show_refuses_nobody_in_the_log(served: running.Served, said: Said) -> None:

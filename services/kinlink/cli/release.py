@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -22,7 +22,7 @@ from kinlink.cli.table_layout import lay_out
 from kinlink.cli.table_text import draw
 from kinlink.cli.table_words import STATUSES, period, title
 from kinlink.client_config import ClientConfig
-from kinlink.released import Cell, Release, Table
+from kinlink.released import Cell, ProtectionRules, Release, Table, TableRecord
 from kinlink.statistics_client import StatisticsClient
 
 SIGNS = {"published": "█", "carried": "▒", "suppressed": "·"}
@@ -33,7 +33,7 @@ _MEANS = {
     "suppressed": "tallet findes, men vises ikke; det er ikke 0",
 }
 _WHY = (
-    "Et tal skjules, når få familier står bag det, når en eller to familier er det meste af et beløb, eller når det "
+    "Et tal skjules, når {few} familier står bag det, når en eller to familier er det meste af et beløb, eller når det "
     "sammen med de viste tal ville røbe et tal, der skal skjules. De skjulte tal beskytter hinanden. Hvilken grund der "
     "gælder for et tal, siges ikke: det ville røbe noget i sig selv."
 )
@@ -103,7 +103,8 @@ def _pattern(page: Console, table: Table) -> None:
     page.print()
     reasons = []
     if counts["suppressed"]:
-        reasons += [_WHY, _CONSEQUENCE]
+        least = table.definition.threshold
+        reasons += [_WHY.format(few=f"1 til {least - 1}" if least > 1 else "få"), _CONSEQUENCE]
     if counts["carried"]:
         reasons.append(_WHY_CARRIED)
     for reason in reasons or ["Alt vises: intet tal røber noget om få familier."]:
@@ -159,9 +160,36 @@ def _records(page: Console, releases: Sequence[Release], table_id: str, wanted: 
             numbers = (each.revision, each.shown, each.carried, each.suppressed, each.cells)
             grid.add_row(f"{each.title_da}\n{each.table_id}", period(each.period), *map(str, numbers))
         page.print(grid)
+        _rules(page, tables)
         _proof(page, release)
     if not shown:
         page.print("Intet er udgivet." if not releases else "Ingen udgivelse har det.", highlight=False)
+
+
+def _rules(page: Console, tables: Sequence[TableRecord]) -> None:
+    """Say each policy's numbers once, and for which tables they are not known any more."""
+    policies = {each.rules.policy: each.rules for each in tables if each.rules}
+    lines = [f"regler »{name}«: {'; '.join(_numbers(rules))}" for name, rules in policies.items()]
+    if others := [each.table_id for each in tables if not each.rules]:
+        lines.append(
+            f"regler for {', '.join(others)}: udgivet efter en tidligere politik; tallene står i filen med aftrykket "
+            "nedenfor"
+        )
+    for line in lines:
+        page.print(textwrap.fill(line, page.width, subsequent_indent="  "), highlight=False)
+
+
+def _numbers(rules: ProtectionRules) -> Iterator[str]:
+    yield f"tal om 1 til {rules.threshold - 1} familier skjules"
+    if rules.p_percent:
+        yield f"beløb skjules, når alle andre end de to største giver under {rules.p_percent} % af den største"
+    for largest, percent in rules.dominance:
+        who = "den største giver" if largest == 1 else f"de {largest} største giver"
+        yield f"eller når {who} over {percent} %"
+    kroner = f"{rules.interval_minimum_ore // 100:,}".replace(",", ".")
+    yield f"et skjult beløb kan være mindst {rules.interval_percent} % og {kroner} kr. større og mindre"
+    yield f"en familie, der er alene om et tal, er {'' if rules.singletons else 'ikke '}angriber"
+    yield f"forvaltninger, der kender deres egne tal, er {'' if rules.department_insiders else 'ikke '}angribere"
 
 
 def _proof(page: Console, release: Release) -> None:

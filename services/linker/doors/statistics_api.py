@@ -9,22 +9,20 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import grpc
-import pyarrow as pa
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kinlink.linker.v1 import statistics_service_pb2 as pb
 from kinlink.linker.v1.statistics_service_pb2_grpc import StatisticsServiceServicer
 from linker.disclosure.family_table.coded_tables import UNIVERSE, Definition
+from linker.disclosure.policy import Policy
 from linker.disclosure.release import CellStatus, ReleasedCell, ReleasedTable
 from linker.doors.family_table import FamilyTableDoor
+from linker.doors.released_arrow import arrow_stream, is_real, revision_of
 from linker.store.releases import Releases, Revision, StoredRelease, StoredTable
 from linker.tables.registered_table import PeriodType, RegisteredTable, Unit
 from servicekit.audit import describe
@@ -55,8 +53,11 @@ _PERIODS = {
 class StatisticsApi(StatisticsServiceServicer):
     """Serves StatisticsService from the registry and the releases."""
 
-    def __init__(self, registry: Sequence[RegisteredTable], releases: Releases, families: FamilyTableDoor) -> None:
+    def __init__(
+        self, registry: Sequence[RegisteredTable], policy: Policy, releases: Releases, families: FamilyTableDoor
+    ) -> None:
         self._registry = registry
+        self._policy = policy
         self._releases = releases
         self._families = families
 
@@ -70,11 +71,13 @@ class StatisticsApi(StatisticsServiceServicer):
             coded = self._families.definitions()
             describe(count=len(coded))
             return pb.ListTablesResponse(
-                tables=[_definition(table, revisions, PeriodType.YEAR, UNIVERSE) for table, revisions in coded]
+                tables=[_definition(table, revisions, PeriodType.YEAR, UNIVERSE, 0) for table, revisions in coded]
             )
         revisions = self._releases.revisions()
         tables = [
-            _definition(table, revisions.get(table.table_id, []), table.period, table.universe_text)
+            _definition(
+                table, revisions.get(table.table_id, []), table.period, table.universe_text, self._threshold(table)
+            )
             for table in self._registry
             if _allowed(table.table_id)
         ]
@@ -118,7 +121,7 @@ class StatisticsApi(StatisticsServiceServicer):
         """List what was released, with the counts of its disclosure control."""
         records = self._releases.records()
         describe(count=len(records))
-        return pb.ListReleasesResponse(releases=map(_record, records))
+        return pb.ListReleasesResponse(releases=[_record(each, self._rules) for each in records])
 
     def _find(self, request: pb.GetTableRequest | pb.StreamTableRequest) -> StoredTable:
         asked = request.table_id, request.period, request.release_id
@@ -133,6 +136,27 @@ class StatisticsApi(StatisticsServiceServicer):
         describe(subject=f"{table.table_id}/{table.period}/{table.release_id}", count=len(table.cells))
         return found
 
+    def _threshold(self, table: RegisteredTable) -> int:
+        return self._policy.policies[table.policy].protection.threshold
+
+    def _rules(self, table: ReleasedTable, policy_digest: str) -> pb.ProtectionRules | None:
+        """Return what a table of a release was protected by; None when that is not known any more."""
+        versions = {(each.table_id, each.version): each.policy for each in self._registry}
+        name = versions.get((table.table_id, table.version))
+        if name is None or policy_digest != self._policy.digest:
+            return None
+        rules = self._policy.policies[name]
+        return pb.ProtectionRules(
+            policy=name,
+            threshold=rules.protection.threshold,
+            p_percent=rules.protection.p_percent or 0,
+            dominance=[pb.DominanceRule(largest=n, percent=k) for n, k in rules.protection.dominance],
+            interval_percent=rules.protection.interval_percent,
+            interval_minimum_ore=rules.protection.interval_minimum,
+            singletons=rules.protection.singletons,
+            department_insiders=rules.department_insiders,
+        )
+
     def _registered(self, table_id: str) -> RegisteredTable | None:
         """Return a registered table that the caller may read."""
         return next((each for each in self._registry if each.table_id == table_id and _allowed(table_id)), None)
@@ -142,12 +166,13 @@ class StatisticsApi(StatisticsServiceServicer):
         units = {measure.name: measure.unit for measure in table.measures}
         if self._families.is_for_caller():
             coded = {definition.table_id: of_table for definition, of_table in self._families.definitions()}
-            revisions, period_type = coded[table.table_id], PeriodType.YEAR
+            revisions, period_type, threshold = coded[table.table_id], PeriodType.YEAR, 0
         else:
             revisions = self._releases.revisions().get(table.table_id, [])
-            period_type = next(each.period for each in self._registry if each.table_id == table.table_id)
+            registered = next(each for each in self._registry if each.table_id == table.table_id)
+            period_type, threshold = registered.period, self._threshold(registered)
         return pb.Table(
-            definition=_definition(table, revisions, period_type, table.universe),
+            definition=_definition(table, revisions, period_type, table.universe, threshold),
             release_id=table.release_id,
             digest=bytes.fromhex(table.digest),
             period=table.period,
@@ -165,7 +190,7 @@ class StatisticsApi(StatisticsServiceServicer):
                 )
                 for axis in table.axes
             ],
-            cells=[_cell(cell, units[cell.measure], _revision(cell, table)) for cell in table.cells],
+            cells=[_cell(cell, units[cell.measure], revision_of(cell, table)) for cell in table.cells],
             measures=[
                 pb.MeasureDefinition(name=each.name, title_da=each.title_da, measure=MEASURES[each.unit])
                 for each in table.measures
@@ -173,55 +198,12 @@ class StatisticsApi(StatisticsServiceServicer):
         )
 
 
-def arrow_stream(table: ReleasedTable) -> bytes:
-    """Return the table as an Arrow IPC stream: a row a cell and measure, in the release's order.
-
-    Columns: one an axis, measure, unit, status (String), revision (Int32: whose number it is), integer (Int64), real
-    (Float64); the one of the last two that the unit names holds the value. Revision and value are null where it is
-    suppressed. Metadata of the schema: release_id, digest (hex), definition (JSON).
-    """
-    units = {measure.name: measure.unit for measure in table.measures}
-    integers = [None if _is_real(units[cell.measure]) else cell.value for cell in table.cells]
-    reals = [cell.value if _is_real(units[cell.measure]) else None for cell in table.cells]
-    columns: dict[str, tuple[pa.DataType, list[Any]]] = {
-        axis.name: (pa.string(), [cell.categories[place] for cell in table.cells])
-        for place, axis in enumerate(table.axes)
-    }
-    columns["measure"] = pa.string(), [cell.measure for cell in table.cells]
-    columns["unit"] = pa.string(), [units[cell.measure].value for cell in table.cells]
-    columns["status"] = pa.string(), [cell.status.value for cell in table.cells]
-    columns["revision"] = pa.int32(), [_revision(cell, table) or None for cell in table.cells]
-    columns["integer"] = pa.int64(), integers
-    columns["real"] = pa.float64(), reals
-    definition = {
-        "table_id": table.table_id,
-        "version": table.version,
-        "title_da": table.title_da,
-        "title_en": table.title_en,
-        "universe": table.universe,
-        "notes_da": table.notes_da,
-        "period": table.period,
-        "revision": table.revision,
-        "reference_date": table.reference_date.isoformat(),
-    }
-    metadata: dict[bytes | str, bytes | str] = {
-        "release_id": table.release_id,
-        "digest": table.digest,
-        "definition": json.dumps(definition, ensure_ascii=False, sort_keys=True),
-    }
-    schema = pa.schema([(name, dtype) for name, (dtype, _) in columns.items()], metadata)
-    content = pa.Table.from_pydict({name: values for name, (_, values) in columns.items()}, schema)
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, content.schema) as writer:
-        writer.write_table(content)
-    return sink.getvalue()
-
-
 def _definition(
     table: RegisteredTable | ReleasedTable | Definition,
     revisions: Sequence[Revision],
     period_type: PeriodType,
     universe: str,
+    threshold: int,
 ) -> pb.TableDefinition:
     return pb.TableDefinition(
         table_id=table.table_id,
@@ -242,10 +224,13 @@ def _definition(
             )
             for each in revisions
         ],
+        threshold=threshold,
     )
 
 
-def _record(release: StoredRelease) -> pb.ReleaseRecord:
+def _record(
+    release: StoredRelease, rules: Callable[[ReleasedTable, str], pb.ProtectionRules | None]
+) -> pb.ReleaseRecord:
     """Return the public part of a release's record.
 
     How many lone contributors attacked would tell how many cells hold one family: only who attacked is sent.
@@ -261,11 +246,11 @@ def _record(release: StoredRelease) -> pb.ReleaseRecord:
         failures=record.failures,
         unchecked=record.unchecked,
         seconds=record.seconds,
-        tables=map(_table_record, release.tables),
+        tables=[_table_record(table, rules(table, release.policy_digest)) for table in release.tables],
     )
 
 
-def _table_record(table: ReleasedTable) -> pb.TableRecord:
+def _table_record(table: ReleasedTable, rules: pb.ProtectionRules | None) -> pb.TableRecord:
     statuses = Counter(cell.status for cell in table.cells)
     return pb.TableRecord(
         table_id=table.table_id,
@@ -278,6 +263,7 @@ def _table_record(table: ReleasedTable) -> pb.TableRecord:
         shown=statuses[CellStatus.PUBLISHED],
         carried=statuses[CellStatus.CARRIED],
         suppressed=statuses[CellStatus.SUPPRESSED],
+        rules=rules,
     )
 
 
@@ -285,11 +271,6 @@ def _instant(at: datetime) -> Timestamp:
     released_at = Timestamp()
     released_at.FromDatetime(at.astimezone(UTC))
     return released_at
-
-
-def _revision(cell: ReleasedCell, table: ReleasedTable) -> int:
-    """Return the revision whose number a cell shows; 0 when it is suppressed."""
-    return table.revision if cell.status is CellStatus.PUBLISHED else cell.revision
 
 
 def _cell(cell: ReleasedCell, unit: Unit, revision: int) -> pb.Cell:
@@ -300,15 +281,11 @@ def _cell(cell: ReleasedCell, unit: Unit, revision: int) -> pb.Cell:
         status=_STATUSES[cell.status],
         revision=revision,
     )
-    if cell.value is not None and _is_real(unit):
+    if cell.value is not None and is_real(unit):
         message.real = cell.value
     elif cell.value is not None:
         message.integer = int(cell.value)
     return message
-
-
-def _is_real(unit: Unit) -> bool:
-    return unit in (Unit.SHARE, Unit.MEAN)
 
 
 def _allowed(table_id: str) -> bool:

@@ -239,6 +239,7 @@ class TableDefinition(_message.Message):
     PERIODS_FIELD_NUMBER: _builtins.int
     PERIOD_TYPE_FIELD_NUMBER: _builtins.int
     REVISIONS_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
     table_id: _builtins.str
     """The id, for example "services_by_departments". Always set."""
     version: _builtins.int
@@ -253,6 +254,10 @@ class TableDefinition(_message.Message):
     """
     period_type: Global___PeriodType.ValueType
     """What its periods are. Always set."""
+    threshold: _builtins.int
+    """Fewest families that a shown number is about, by the policy in force. 0 when
+    it is not told, as of tables made of the family table's rows.
+    """
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Definitions a reader needs: family, child, service, net, administration.
@@ -283,10 +288,11 @@ class TableDefinition(_message.Message):
         periods: _abc.Iterable[_builtins.str] | None = ...,
         period_type: Global___PeriodType.ValueType = ...,
         revisions: _abc.Iterable[Global___Revision] | None = ...,
+        threshold: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes", "period_type", b"period_type", "periods", b"periods", "revisions", b"revisions", "table_id", b"table_id", "title_da", b"title_da", "title_en", b"title_en", "universe", b"universe", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes", "period_type", b"period_type", "periods", b"periods", "revisions", b"revisions", "table_id", b"table_id", "threshold", b"threshold", "title_da", b"title_da", "title_en", b"title_en", "universe", b"universe", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -744,6 +750,92 @@ class ReleaseRecord(_message.Message):
 Global___ReleaseRecord: _TypeAlias = ReleaseRecord  # noqa: Y015
 
 @_typing.final
+class ProtectionRules(_message.Message):
+    """The policy's numbers for a table. For who oversees releases: who knows when a
+    large family hides a number knows a little more of the hidden ones.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    P_PERCENT_FIELD_NUMBER: _builtins.int
+    DOMINANCE_FIELD_NUMBER: _builtins.int
+    INTERVAL_PERCENT_FIELD_NUMBER: _builtins.int
+    INTERVAL_MINIMUM_ORE_FIELD_NUMBER: _builtins.int
+    SINGLETONS_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_INSIDERS_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """The policy's name, for example "standard". Always set."""
+    threshold: _builtins.int
+    """Fewest families that a shown number is about. Always set."""
+    p_percent: _builtins.int
+    """An amount is hidden when all but the two largest give less than this percent
+    of the largest. 0 means that the rule is not applied.
+    """
+    interval_percent: _builtins.int
+    """A hidden amount could be more or less by so many percent. 0 means none."""
+    interval_minimum_ore: _builtins.int
+    """And by so much, øre. 0 means none."""
+    singletons: _builtins.bool
+    """Whether who is alone in a number is an attacker. Absent when not."""
+    department_insiders: _builtins.bool
+    """Whether each department, which knows its own numbers, is an attacker. Absent
+    when not.
+    """
+    @_builtins.property
+    def dominance(self) -> _containers.RepeatedCompositeFieldContainer[Global___DominanceRule]:
+        """An amount is hidden when its largest give more than so much of it. Empty when
+        the rule is not applied.
+        """
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        threshold: _builtins.int = ...,
+        p_percent: _builtins.int = ...,
+        dominance: _abc.Iterable[Global___DominanceRule] | None = ...,
+        interval_percent: _builtins.int = ...,
+        interval_minimum_ore: _builtins.int = ...,
+        singletons: _builtins.bool = ...,
+        department_insiders: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["department_insiders", b"department_insiders", "dominance", b"dominance", "interval_minimum_ore", b"interval_minimum_ore", "interval_percent", b"interval_percent", "p_percent", b"p_percent", "policy", b"policy", "singletons", b"singletons", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProtectionRules: _TypeAlias = ProtectionRules  # noqa: Y015
+
+@_typing.final
+class DominanceRule(_message.Message):
+    """At most so much of an amount from its largest families."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LARGEST_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    largest: _builtins.int
+    """How many of the largest, 1 or 2. Always set."""
+    percent: _builtins.int
+    """Percent of the amount. Always set."""
+    def __init__(
+        self,
+        *,
+        largest: _builtins.int = ...,
+        percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["largest", b"largest", "percent", b"percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DominanceRule: _TypeAlias = DominanceRule  # noqa: Y015
+
+@_typing.final
 class TableRecord(_message.Message):
     """A table of a release: what was shown of it."""
 
@@ -759,6 +851,7 @@ class TableRecord(_message.Message):
     SHOWN_FIELD_NUMBER: _builtins.int
     CARRIED_FIELD_NUMBER: _builtins.int
     SUPPRESSED_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     table_id: _builtins.str
     """The table's id. Always set."""
     title_da: _builtins.str
@@ -781,6 +874,12 @@ class TableRecord(_message.Message):
     """Cells that show the number of an earlier revision. 0 means none."""
     suppressed: _builtins.int
     """Cells whose number is withheld. 0 means none."""
+    @_builtins.property
+    def rules(self) -> Global___ProtectionRules:
+        """What it was protected by. Absent when the release was made under another
+        policy than the one in force, or the table is registered otherwise now.
+        """
+
     def __init__(
         self,
         *,
@@ -794,10 +893,11 @@ class TableRecord(_message.Message):
         shown: _builtins.int = ...,
         carried: _builtins.int = ...,
         suppressed: _builtins.int = ...,
+        rules: Global___ProtectionRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "cells", b"cells", "digest", b"digest", "period", b"period", "revision", b"revision", "shown", b"shown", "suppressed", b"suppressed", "table_id", b"table_id", "title_da", b"title_da", "title_en", b"title_en"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "cells", b"cells", "digest", b"digest", "period", b"period", "revision", b"revision", "rules", b"rules", "shown", b"shown", "suppressed", b"suppressed", "table_id", b"table_id", "title_da", b"title_da", "title_en", b"title_en"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
