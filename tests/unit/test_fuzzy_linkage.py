@@ -71,8 +71,36 @@ def test_estimates_hold_the_truth_within_their_bounds() -> None:
     [row] = estimate(found.records, refitted=found.refitted).iter_rows(named=True)
     assert row["precision_low"] <= row["precision"] <= row["precision_high"]
     assert row["precision_low"] <= quality.precision
-    assert row["recall"] == pytest.approx(quality.recall, abs=0.04)
+    assert row["recall_low"] <= quality.recall <= row["recall_high"]
     assert len(found.refitted) == 10
+
+
+def records_of(*groups: tuple[int, float, bool, int | None]) -> pl.DataFrame:
+    """Return so many records, linked where their probability is 1, described in full or not, of a likeness."""
+    rows = [
+        {"status": LINKED if any_ >= 0.9 else UNLINKED, "probability": any_, "any": any_, "described": described}
+        | {"likeness": place if likeness is None else 1_000_000 + likeness}
+        for place, (any_, described, likeness) in enumerate(group[1:] for group in groups for _ in range(group[0]))
+    ]
+    return pl.DataFrame([{"record": f"{n:04}", **row} for n, row in enumerate(rows)], schema=ASSIGNED)
+
+
+def test_of_records_told_in_part_as_many_are_expected_in_the_register_as_of_others() -> None:
+    """80 of 100 are registered; so 40 of 50 others, of whom 30 were found. Without the others, all that was seen."""
+    found = records_of((80, 1.0, True, None), (20, 0.0, True, None), (30, 1.0, False, None), (20, 0.0, False, None))
+    row = estimate(found).row(0, named=True)
+    assert row["recall"] == pytest.approx(110 / 120)
+    assert row["recall_low"] < 0.89
+    assert row["recall_high"] > 0.94
+    assert estimate(found.filter("described"))["recall"].item() == 1
+    assert estimate(found.filter(~pl.col("described")))["recall"].item() is None, "nothing says how many are"
+
+
+def test_records_that_are_alike_are_wrong_together() -> None:
+    """Ten records with one payer's one description are ten mistakes, or none."""
+    apart, together = (estimate(records_of((10, 0.9, True, kind), (990, 1.0, True, None))) for kind in (None, 7))
+    assert apart["precision"].item() == together["precision"].item()
+    assert together["precision_low"].item() < apart["precision_low"].item() - 0.005
 
 
 def test_estimates_by_month_count_amounts() -> None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from linker.linkage.fuzzy.encodings import RECORD, Encoded
@@ -21,6 +23,7 @@ LINKED, REVIEW, UNLINKED = "linked", "review", "unlinked"
 
 # Key: record. `person`: record id of the likeliest person, null if no person is likely. `probability`: that it is
 # this person. `any`: that it is any candidate. `weight`: evidence in bits. `margin`: bits before the runner-up.
+# `described`: the record has something of each kind of evidence. `likeness`: records alike in all fields have the same.
 ASSIGNED = pl.Schema(
     {
         "record": pl.String(),
@@ -30,6 +33,8 @@ ASSIGNED = pl.Schema(
         "any": pl.Float64(),
         "weight": pl.Float64(),
         "margin": pl.Float64(),
+        "described": pl.Boolean(),
+        "likeness": pl.UInt32(),
     }
 )
 
@@ -66,7 +71,7 @@ def assign(
         (pl.col("weight").first() - pl.col("weight").get(1, null_on_oob=True)).alias("margin"),
         (likest & likelier).any().alias("outdone"),
     )
-    records = pl.DataFrame({RECORD: encoded.left}).with_row_index("left")
+    records = pl.DataFrame({RECORD: encoded.left, **_told(encoded)}).with_row_index("left")
     persons = pl.DataFrame({"person": encoded.right}).with_row_index("right")
     found = (
         records.join(best, on="left", how="left")
@@ -101,3 +106,14 @@ def assign(
         .select(pl.col(name).cast(dtype) for name, dtype in ASSIGNED.items())
         .sort(RECORD)
     )
+
+
+def _told(encoded: Encoded) -> dict[str, npt.NDArray[np.generic]]:
+    """Return `described` and `likeness` of each left record."""
+    codes = np.stack([values.left for values in encoded.values], axis=1)
+    kinds = [field.evidence for field in encoded.plan.fields]
+    has = [(codes[:, [kind is one for one in kinds]] > 0).any(axis=1) for kind in set(kinds)]
+    return {
+        "described": np.all(has, axis=0),
+        "likeness": np.unique(codes, axis=0, return_inverse=True)[1].ravel().astype(np.uint32),
+    }

@@ -1,11 +1,14 @@
 """How good a linkage is without the truth: what the model itself expects, with an interval.
 
-1. Of the linked records, each is right with its stated probability: precision is their mean. What a record's candidates
-   hold beyond that is what was missed: recall is what was found of both. A person who shares no blocking token with
-   the record is not among its candidates, so recall is of matches that blocking can see.
-2. The interval holds the chance of the single records, and how the model would move had other records come: it is
-   fitted again to pattern counts drawn anew (Poisson, seeds 1 to n), and the estimates' variance is added.
-3. Intervals are quantiles of a beta distribution of that mean and variance, so they stay within 0 and 1.
+1. Of the linked records, each is right with its stated probability: precision is their mean.
+2. Recall is what was found of the payers who are registered. Of records with something of each kind of evidence
+   blocking misses nearly none: what their candidates hold is how many of them are registered. Of the others many share
+   no token with their person: it is taken that as many of them are registered. Where a source describes those worse
+   whom the register does not have, recall is higher than this.
+3. The interval holds the chance of the single records, where those alike in all fields are one, as they are right or
+   wrong together; the chance of which are described; and how the model would move had other records come: it is fitted
+   again to pattern counts drawn anew (Poisson, seeds 1 to n), and the estimates' variance is added.
+4. Intervals are quantiles of a beta distribution of that mean and variance, so they stay within 0 and 1.
 
 A model that is wrong in kind is wrong here too: that is what synthetic data with a known truth is for.
 """
@@ -43,9 +46,11 @@ def estimate(
 
     `assigned`: schema ASSIGNED. `groups`: `record` and the columns to group by (source, month); all in one without it.
     `weights`: `record`, `weight`, not negative; 1 without it. `refitted`: from `refits`. Bounds are columns `*_low` and
-    `*_high`; null where nothing was linked or expected. Ordered by group.
+    `*_high`; null where nothing was linked or expected; recall also where no record is described. Ordered by group.
     """
-    known = assigned.select(RECORD, "status", "probability", "any")
+    alike = pl.coalesce(pl.col("likeness").cast(pl.Int64), -1 - pl.int_range(pl.len())).alias("likeness")
+    described = pl.col("described").fill_null(True)
+    known = assigned.select(RECORD, "status", "probability", "any", described, alike)
     known = known.with_columns(pl.lit(ALL).alias("group")) if groups is None else known.join(groups, on=RECORD)
     by = ["group"] if groups is None else [name for name in groups.columns if name != RECORD]
     if weights is None:
@@ -102,24 +107,52 @@ def refits(
 
 
 def _by_group(known: pl.DataFrame, by: list[str]) -> pl.DataFrame:
-    linked = pl.col("status") == LINKED
-    w, p, any_ = pl.col("w"), pl.col("probability"), pl.col("any")
-    sums = known.group_by(by).agg(
+    linked, described = pl.col("status") == LINKED, pl.col("described")
+    w, p, any_ = pl.col("w"), pl.col("probability"), pl.col("any").clip(0, 1)
+    share = (w * any_ * described).sum() / (w * described).sum()
+    known = known.with_columns(share.over(by).alias("registered"))
+    registered = pl.col("registered")
+    # Records that are alike are right or wrong, registered or not, together: their deviations are summed, then squared.
+    alike = known.group_by(*by, "likeness").agg(
         pl.len().alias("records"),
-        w.sum().alias("weight"),
+        w.sum(),
         (w * linked).sum().alias("linked_weight"),
         (w * p * linked).sum().alias("right"),
         (w * (any_ - p * linked)).sum().alias("missed"),
-        (w**2 * p * (1 - p) * linked).sum().alias("right_variance"),
-        (w**2 * any_ * (1 - any_) * ~linked).sum().alias("missed_variance"),
+        (w * described).sum().alias("told"),
+        (w * any_ * ~described).sum().alias("seen"),
+        (w * (p * (1 - p)).sqrt() * linked).sum().alias("right_deviation"),
+        (w * (any_ * (1 - any_)).sqrt() * ~linked).sum().alias("missed_deviation"),
+        (w * (any_ - registered) * described).sum().alias("share_deviation"),
+        (w * (1 - any_) * (registered * (1 - registered)).sqrt() * ~described).sum().alias("unseen_deviation"),
+        registered.first(),
+    )
+    squares = [
+        (pl.col(f"{name}_deviation") ** 2).sum().alias(f"{name}_variance")
+        for name in ("right", "missed", "share", "unseen")
+    ]
+    sums = alike.group_by(by).agg(
+        pl.col("records").sum(),
+        w.sum().alias("weight"),
+        pl.col("linked_weight", "right", "missed", "told", "seen").sum(),
+        pl.col("registered").first(),
+        *squares,
+    )
+    others = pl.col("weight") - pl.col("told")
+    unseen = (pl.col("registered") * others - pl.col("seen")).clip(lower_bound=0)
+    sums = sums.with_columns(
+        (pl.col("missed") + unseen).alias("missed"),
+        pl.sum_horizontal(
+            "missed_variance", "unseen_variance", pl.col("share_variance") * (others / pl.col("told")) ** 2
+        ).alias("missed_variance"),
     )
     right, missed, held = pl.col("right"), pl.col("missed"), pl.col("linked_weight")
     whole = right + missed
     return sums.with_columns(
         pl.when(held > 0).then(right / held).alias("precision"),
-        pl.when(whole > 0).then(right / whole).alias("recall"),
+        pl.when((whole > 0) & (pl.col("told") > 0)).then(right / whole).alias("recall"),
         pl.when(held > 0).then(pl.col("right_variance") / held**2).alias("precision_variance"),
-        pl.when(whole > 0)
+        pl.when((whole > 0) & (pl.col("told") > 0))
         .then((missed**2 * pl.col("right_variance") + right**2 * pl.col("missed_variance")) / whole**4)
         .alias("recall_variance"),
     )

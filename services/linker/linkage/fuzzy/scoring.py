@@ -2,8 +2,9 @@
 
 1. Odds are those of the match classes against all others, over the cross product.
 2. On a field that counts by frequency, an equal value's u is its own share of the persons, not the field's.
-3. A record has at most one person, so its candidates share one probability: P(person) = odds / (1 + sum of the record's
-   odds), and two equal candidates have a half at most. In one file against itself each pair stands alone.
+3. A record has at most one person, or nobody among its candidates, so these share one probability: P(person) = odds /
+   (nobody + sum of the record's odds), nobody being the share of records without a match as the model has it. Two equal
+   candidates have a half at most. In one file against itself each pair stands alone.
 4. Pairs below a probability of one in a million are left out.
 5. Beside its odds a pair has its likeness, how much likelier its levels are of one person than by chance: `at_home`
    with the address, `moved` without. A household explains an agreeing address, so that of two namesakes the odds may
