@@ -67,7 +67,8 @@ class IntakeClient:
             try:
                 header.delivery_id, found = self._identify(header)
                 if found and found.state == pb.DELIVERY_STATE_ACCEPTED:
-                    self._send(header, header.chunks, chunk, progress)
+                    if held < 0:
+                        self._send(header, header.chunks, chunk, progress)
                     progress(header.chunks, max(header.chunks, 1))
                     return Receipt(found, already=held < 0)
                 first = found.chunks_received if found else 0

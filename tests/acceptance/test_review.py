@@ -59,6 +59,18 @@ class Told:
 
     stack: Stack
     run_as: InProcess
+    folder: Path
+
+    def send(self, party: str, mapping: str, extract: str) -> str:
+        """Deliver one of the files of `extracts`; return what the command says."""
+        path = self.folder / "mapping.toml"
+        path.write_text(f"max_rejected_share = 0.0\n{mapping}", encoding="utf-8")
+        said = self.run_as(party, "deliver", "--mapping", path, "--period", "2014", self.folder / extract)
+        return said.stdout
+
+    def send_postings_and_payers(self) -> str:
+        """Deliver both files of prisme's extract, postings first; return what the commands say."""
+        return "".join(self.send(PRISME, mapping, "payers.csv") for mapping in (POSTINGS, PAYERS))
 
     def link(self) -> None:
         """Make a run, and wait for its end."""
@@ -104,7 +116,7 @@ def described(record: str, **said: str) -> dict[str, str]:
     return {"record": record, "month": "201403", "amount": "125,00", **said}
 
 
-def extracts(folder: Path) -> tuple[Path, Path]:
+def extracts(folder: Path) -> None:
     """Write the register's names, and what prisme knows of payers; the pairs of ALIKE have the first six numbers.
 
     The record "free-1" is of a posting without money, and of the second of the first pair.
@@ -131,7 +143,6 @@ def extracts(folder: Path) -> tuple[Path, Path]:
     told = pl.concat([pl.DataFrame(payers, infer_schema_length=None), town_payers], how="diagonal")
     for name, rows in (("names", persons), ("payers", told)):
         rows.write_csv(folder / f"{name}.csv", separator=";")
-    return folder / "names.csv", folder / "payers.csv"
 
 
 def home(which: int) -> dict[str, str]:
@@ -142,20 +153,19 @@ def home(which: int) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     folder = tmp_path_factory.mktemp("review")
-    names, payers = extracts(folder)
     with Stack(folder / "stack", encoders=(REGISTER, "prisme")) as stack:
-        run_as = InProcess(stack)
-        for party, mapping, extract in (
-            (f"source/{REGISTER}", NAMES, names),
-            (PRISME, POSTINGS, payers),
-            (PRISME, PAYERS, payers),
-        ):
-            path = folder / "mapping.toml"
-            path.write_text(f"max_rejected_share = 0.0\n{mapping}", encoding="utf-8")
-            run_as(party, "deliver", "--mapping", path, "--period", "2014", extract)
-        deliver(stack, "prisme", requests("prisme", "catalogue", CATALOGUE, kinds=()))
-        deliver(stack, REGISTER, requests(REGISTER, "persons", given.persons("a", "b")))
-        yield Told(stack, run_as)
+        yield told_all(stack, folder)
+
+
+def told_all(stack: Stack, folder: Path) -> Told:
+    """Deliver all but answers to a stack that runs."""
+    extracts(folder)
+    told = Told(stack, InProcess(stack), folder)
+    told.send(f"source/{REGISTER}", NAMES, "names.csv")
+    told.send_postings_and_payers()
+    deliver(stack, "prisme", requests("prisme", "catalogue", CATALOGUE, kinds=()))
+    deliver(stack, REGISTER, requests(REGISTER, "persons", given.persons("a", "b")))
+    return told
 
 
 def answer(told: Told, folder: Path, rows: Sequence[str]) -> str:
