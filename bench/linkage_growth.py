@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -120,25 +121,33 @@ def _link(folder: Path, size: int) -> dict[str, Any]:
 def _plot(lines: Sequence[dict[str, Any]]) -> str:
     """Return an SVG of seconds by records, which holds the figures of the run as well."""
     most, longest = lines[-1]["records"], max(line["seconds"] for line in lines)
-    points = [
-        (
-            MARGIN + (WIDTH - 2 * MARGIN) * line["records"] / most,
-            HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * line["seconds"] / longest,
-            line,
-        )
-        for line in lines
-    ]
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if step * 6 >= longest)
+    top = step * math.ceil(longest / step)
+
+    def at(records: float, seconds: float) -> tuple[float, float]:
+        across, up = (WIDTH - 2 * MARGIN) * records / most, (HEIGHT - 2 * MARGIN) * seconds / top
+        return round(MARGIN + across), round(HEIGHT - MARGIN - up)
+
+    grid = "".join(
+        f'<path d="M{MARGIN} {at(0, seconds)[1]}H{WIDTH - MARGIN}" stroke="#ccc"/>'
+        f'<text x="{MARGIN - 8}" y="{at(0, seconds)[1] + 4}" text-anchor="end">{seconds} s</text>'
+        for seconds in range(0, top + 1, step)
+    )
+    points = [(*at(line["records"], line["seconds"]), line) for line in lines]
     marks = "".join(
-        f'<circle cx="{x:.0f}" cy="{y:.0f}" r="4"/><text x="{x:.0f}" y="{y - 10:.0f}">{line["seconds"]:.0f} s</text>'
-        f'<text x="{x:.0f}" y="{HEIGHT - MARGIN + 18}">{line["records"] // 1000}k</text>'
+        f'<circle cx="{x}" cy="{y}" r="4" fill="#246"/><text x="{x}" y="{y - 10}">{line["seconds"]:.1f}</text>'
+        f'<text x="{x}" y="{HEIGHT - MARGIN + 18}">{line["records"] // 1000:,}</text>'
         for x, y, line in points
     )
-    path = " ".join(f"{x:.0f},{y:.0f}" for x, y, _ in points)
+    path = " ".join(f"{x},{y}" for x, y, _ in points)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
         f'font-size="12" text-anchor="middle"><desc>{escape(json.dumps(lines))}</desc>'
-        f'<text x="{WIDTH // 2}" y="24">Seconds to link records to {lines[0]["persons"]:,} persons'
-        f'</text><polyline points="{path}" fill="none" stroke="#246"/>{marks}</svg>\n'
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>'
+        f'<text x="{WIDTH // 2}" y="28" font-size="14">Seconds to link records to {lines[0]["persons"]:,} persons'
+        "</text>"
+        f'<text x="{WIDTH // 2}" y="{HEIGHT - 16}">records, thousands</text>'
+        f'{grid}<polyline points="{path}" fill="none" stroke="#246" stroke-width="2"/>{marks}</svg>\n'
     )
 
 

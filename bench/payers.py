@@ -154,7 +154,7 @@ def plot(found: Linkage, known: pl.DataFrame) -> str:
     (left, bottom), (right, top) = at(0, 0), at(1, 1)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE} {SIDE}" font-family="sans-serif" '
-        f'font-size="12" text-anchor="middle">'
+        f'font-size="12" text-anchor="middle"><rect width="{SIDE}" height="{SIDE}" fill="#fff"/>'
         f'<text x="{SIDE / 2:.0f}" y="20">{len(found.records):,} records, expected calibration error '
         f"{result.calibration_error:.3f}</text>"
         f'<path d="M{left:.0f} {top:.0f}V{bottom:.0f}H{right:.0f}" fill="none" stroke="#999"/>'

@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from linker.disclosure.release import CellStatus
@@ -38,7 +38,8 @@ def main() -> None:
     result = {"attacked": attacked, "recovered": recovered, "known_too_well": narrow}
     print(json.dumps({"bench": "releases", **result, "seconds": round(time.monotonic() - start, 1)}))
     if asked.svg:
-        asked.svg.write_text(_drawn(months), encoding="utf-8")
+        shares = {status: [month.share(status) for month in months] for status in _STYLES}
+        asked.svg.write_text(_drawn(shares), encoding="utf-8")
 
 
 def _figures(number: int, month: m.Month, seconds: float) -> dict[str, object]:
@@ -59,28 +60,34 @@ def _figures(number: int, month: m.Month, seconds: float) -> dict[str, object]:
     }
 
 
-def _drawn(months: Sequence[m.Month]) -> str:
+def _drawn(shares: Mapping[CellStatus, Sequence[float]]) -> str:
     """Return a line for each status: share of cells, by month."""
-    step = (_WIDTH - 2 * _EDGE) / (len(months) - 1)
+    months = len(shares[CellStatus.PUBLISHED])
+    step = (_WIDTH - 2 * _EDGE) / (months - 1)
 
     def at(number: int, share: float) -> str:
         return f"{_EDGE + number * step:.1f},{_HEIGHT - _EDGE - share * (_HEIGHT - 2 * _EDGE):.1f}"
 
-    title = "Share of cells that are current, and carried, by monthly release"
-    parts = [f"<title>{title}</title>", f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>']
+    title = "Share of cells that are current, and carried, by monthly release of the same year"
+    parts = [
+        f"<title>{title}</title>",
+        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
+        f'<text x="{_EDGE}" y="24" font-size="14">{title}</text>',
+        f'<text x="{_WIDTH - _EDGE}" y="{_HEIGHT - 8}" text-anchor="end">month</text>',
+    ]
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = at(0, share).split(",")
         parts.append(f'<line x1="{x}" y1="{y}" x2="{_WIDTH - _EDGE}" y2="{y}" stroke="#ccc"/>')
         parts.append(f'<text x="{float(x) - 6:.1f}" y="{float(y) + 4:.1f}" text-anchor="end">{share:.0%}</text>')
-    for number in range(len(months)):
+    for number in range(months):
         x, y = at(number, 0).split(",")
         parts.append(f'<text x="{x}" y="{float(y) + 18:.1f}" text-anchor="middle">{number + 1}</text>')
     for status, (colour, word) in _STYLES.items():
-        shares = [month.share(status) for month in months]
-        points = " ".join(at(number, share) for number, share in enumerate(shares))
-        x, y = at(1, shares[1]).split(",")
+        points = " ".join(at(number, share) for number, share in enumerate(shares[status]))
+        x, y = at(months - 1, shares[status][-1]).split(",")
+        said = f"{word} {shares[status][-1]:.0%}"
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
-        parts.append(f'<text x="{x}" y="{float(y) - 10:.1f}" fill="{colour}">{word}</text>')
+        parts.append(f'<text x="{x}" y="{float(y) - 10:.1f}" text-anchor="end" fill="{colour}">{said}</text>')
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" font-family="sans-serif"'
     )

@@ -54,12 +54,13 @@ def drawn(rows: Sequence[Department]) -> str:
         return round(_LEFT + (_RIGHT - _LEFT) * (share - least) / (most - least), 1)
 
     bottom = _TOP + _ROW * len(rows)
+    height = bottom + 50
     title = "Målgruppens udgifter i 2014: posteringer uden CPR-nummer"
     parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {_WIDTH} {bottom + 70}' {_STYLE}>",
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {_WIDTH} {height}' height='{height}' {_STYLE}>",
         f"<title id='t'>{title}</title>",
         f"<desc id='d'>{escape(_in_words(rows))}</desc>",
-        f"<rect width='{_WIDTH}' height='{bottom + 70}' fill='white'/>",
+        f"<rect width='{_WIDTH}' height='{height}' fill='white'/>",
         _text(24, 38, title, "font-size='20' font-weight='600'"),
         _text(24, 64, "Nettoudgift i procent af den sande, efter forvaltning. Eksakte tal for en syntetisk kommune."),
         *_legend(96),
@@ -69,7 +70,7 @@ def drawn(rows: Sequence[Department]) -> str:
         ),
         _line(x(1.0), _TOP - 14, x(1.0), bottom, _INK, 2),
         *(_text(at, _TOP - 22, name, "text-anchor='end' fill='#4b5563'") for at, name in _COLUMNS),
-        _text(980, _TOP - 42, "mio. kr.", "text-anchor='end' fill='#4b5563'"),
+        _text(885, _TOP - 44, "mio. kr.", "text-anchor='end' fill='#4b5563'"),
     ]
     for number, row in enumerate(rows):
         y = _TOP + _ROW * number + 26
@@ -80,7 +81,7 @@ def drawn(rows: Sequence[Department]) -> str:
             _line(at, y, to, y, _PALE, 2),
             f"<circle cx='{at}' cy='{y}' r='7' fill='white' stroke='{_BEFORE}' stroke-width='3'/>",
             f"<circle cx='{to}' cy='{y}' r='7' fill='{_AFTER}'/>",
-            _text(at, y + 26, _percent(row.share(row.before)), f"text-anchor='middle' {_SMALL} fill='{_BEFORE}'"),
+            _text(at + 7, y + 26, _percent(row.share(row.before)), f"text-anchor='end' {_SMALL} fill='{_BEFORE}'"),
             _text(to + 7, y - 14, _percent(row.share(row.after)), f"text-anchor='end' {_SMALL} fill='{_AFTER}'"),
             *(
                 _text(place, y + 5, _mio(amount), "text-anchor='end'")
