@@ -37,6 +37,8 @@ def answered(assigned: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     found = assigned.join(known, on=RECORD, how="left").with_columns(
         pl.coalesce(sure, "probability").alias("probability"), pl.coalesce(sure, "any").alias("any")
     )
+    if "described" in found.columns:  # whether somebody is registered is known of these as well
+        found = found.with_columns(pl.col("described").fill_null(True) | pl.col("somebody").is_not_null())
     return found.drop("somebody")
 
 
