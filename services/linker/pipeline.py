@@ -185,10 +185,7 @@ class LinkagePipeline:
         release = replace(release, record=replace(release.record, seconds=time.monotonic() - started))
         stage = FamilyTableStage(self.family_tables, self.registry, self.policy)
         sources = known["postings"], known["spells"], known["catalogue"]
-        family_table, outcome = stage.table(
-            release, history, members.lazy(), sources, year, through_month, reference_date
-        )
-        return release, family_table, outcome
+        return stage.table(release, history, members.lazy(), sources, year, through_month, reference_date)
 
     def _known(self, pinned: PinnedSnapshot, report: Report) -> tuple[pl.DataFrame, Mapping[str, pl.LazyFrame]]:
         """Return the number changes, and the facts after them and after exclusions."""

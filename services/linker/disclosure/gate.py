@@ -40,6 +40,7 @@ from linker.disclosure.release import (
     canonical,
 )
 from linker.disclosure.search import Progress
+from linker.disclosure.system import Numbers
 from linker.tables.registered_table import PeriodType, RegisteredTable
 from linker.tables.registry import due
 
@@ -122,7 +123,15 @@ def protect(
         record=_record(found, {table.table_id: made[table.table_id][1] for table in new}),
         basis=bases.write(_basis(found, known, policy, year, month)) if new else b"",
         follows=follows,
+        proof=found,
     )
+
+
+def known_by(release: Release, proof: Protected) -> Release:
+    """Return a release whose basis says that its cells are as uncertain as this proof of it has them."""
+    up, down = _ranges(proof)
+    known = replace(bases.read(release.basis), up=up, down=down)
+    return replace(release, basis=bases.write(known), proof=proof)
 
 
 def _through(frame: FactFrame, month: int) -> FactFrame:
@@ -203,14 +212,13 @@ def _record(found: Protected, tables: Mapping[str, TableRecord]) -> DisclosureRe
 
 
 def _basis(found: Protected, facts: Sequence[FactFrame], policy: Policy, year: int, month: int) -> Basis:
-    up, down = found.pattern.ranges()
+    return Basis(year, month, tuple(facts), found.registered.views, policy.policies, *_ranges(found))
+
+
+def _ranges(found: Protected) -> tuple[dict[str, Numbers], dict[str, Numbers]]:
+    """Return how far up and down each cell of each view is proven to be possible."""
     registered = found.registered
-    return Basis(
-        year,
-        month,
-        tuple(facts),
-        registered.views,
-        policy.policies,
-        {view.name: up[registered.cells(view)] for view in registered.views},
-        {view.name: down[registered.cells(view)] for view in registered.views},
+    up, down = (
+        {view.name: side[registered.cells(view)] for view in registered.views} for side in found.pattern.ranges()
     )
+    return up, down

@@ -13,12 +13,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from enum import StrEnum
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from linker.tables.registered_table import Unit
+
+if TYPE_CHECKING:
+    from linker.disclosure.protection import Protected
 
 
 class CellStatus(StrEnum):
@@ -206,6 +209,7 @@ class Release:
     run. `record` and `basis` are internal; `basis` is what a later release is compared with (`basis`).
     `release_id` is empty when nothing new is released; there are no tables and no basis then.
     `follows` is the newest release that it was compared with, empty when there was none: nothing may come between.
+    `proof`: the pattern and its certificate, for what else must agree with it in the same run; it is not stored.
     """
 
     release_id: str
@@ -218,6 +222,7 @@ class Release:
     record: DisclosureRecord
     basis: bytes
     follows: str = ""
+    proof: Protected | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from linker.disclosure.release import ReleasedTable
 from linker.tables.registered_table import Axis, RegisteredTable
 
 _DEPARTMENT = "department"
+NEXT_WHERE_TOLD = 'set spending = "bands" with fewer bands in the policy, or register the table without that margin'
 
 
 def code_families(
@@ -85,7 +86,7 @@ def code_families(
     tried = attack(known, services, coded, departments, bands.labels[0])
     shown = coded.drop(FAMILY)
     reached_facts = reached(
-        Rows(shown, true, bands, rules),
+        Rows(shown, true, bands, rules.rounding_ore),
         [(definition, table) for definition in registry for table in released if table.table_id == definition.table_id],
         {name: each.protection for name, each in policy.policies.items()},
     )
@@ -99,6 +100,8 @@ def code_families(
         period=period,
         reference_date=reference_date,
         policy_digest=policy.digest,
+        bands_ore=rules.bands_ore,
+        rounding_ore=rules.rounding_ore,
         rows=rows.sort(shown.columns, nulls_last=True),
         coded=coded_tables(shown, totals, bands, axis, period, reference_date),
         record=record,
@@ -117,10 +120,7 @@ def _refusal(record: FamilyTableRecord, tried: Mapping[int, Attack], reached_fac
             f"the linkage attack finds {unique} unique matches", "raise k, or use fewer spending bands, in the policy"
         )
     if reached_facts:
-        return Refusal(
-            f"the rows would tell what a released table hides ({reached_facts[0]})",
-            'set spending = "bands" with fewer bands in the policy, or register the table without that margin',
-        )
+        return Refusal(f"the rows would tell what a released table hides ({reached_facts[0]})", NEXT_WHERE_TOLD)
     return None
 
 

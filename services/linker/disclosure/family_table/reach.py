@@ -11,6 +11,10 @@
 5. Departments whose totals hide each other are told together: who knows the sum of two, and that one is not small,
    knows that the other is not large. What rows tell of departments is told in full by an interval for each set of them,
    the sum of the rows' intervals for it; each must leave the largest of what is asked for the hidden totals.
+6. The amounts are those of now. Rows of an earlier run may be about others; an interval that they are outside of is
+   passed over, as it tells of what they were.
+
+What rows tell of cells that no column is about is `joined`'s question.
 """
 
 from __future__ import annotations
@@ -25,7 +29,6 @@ import polars as pl
 from linker.disclosure.family_table.columns import HIDDEN, PROPERTIES, SOME, TOTAL, Bands, property_limits
 from linker.disclosure.family_table.rounding import SUFFIX
 from linker.disclosure.needs import ProtectionPolicy
-from linker.disclosure.policy import FamilyTablePolicy
 from linker.disclosure.release import CellStatus, ReleasedTable
 from linker.tables.registered_table import GROUP, Axis, RegisteredTable
 
@@ -40,12 +43,12 @@ Region = tuple[str, Leaves]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What is served, and the truth beside it, row by row."""
+    """What is served, and the truth: the amounts of families, which need not be those that the rows are of."""
 
     coded: pl.DataFrame
     amounts: pl.DataFrame
     bands: Bands
-    policy: FamilyTablePolicy
+    rounding_ore: int
 
 
 def reached(
@@ -82,22 +85,34 @@ def _told_together(rows: Rows, unknown: Mapping[Region, ProtectionPolicy]) -> li
     of_each = {leaves[0][1][0]: (_AMOUNT, leaves) for (column, leaves) in unknown if _is_department(column, leaves)}
     total = (_AMOUNT, ())
     regions = [*of_each.values(), *([total] if total in unknown else [])]
-    need = max((_need(_amounts(rows, _codes(region))["true"], unknown[region]) for region in regions), default=0)
-    names = [name for name in rows.amounts.columns if name.startswith(f"{TOTAL}_")]
+    need = max((_need(_amounts(rows, _codes(region))[0], unknown[region]) for region in regions), default=0)
+    names = department_columns(rows)
     hides = np.isin(names, [f"{TOTAL}_{code}" for code in of_each])
+    true = rows.amounts.select(names).sum().row(0)
+    for inside, floor, ceiling in told_of_sets(rows) if of_each else ():
+        if not hides[inside].any() or (total not in unknown and not hides[~inside].any()):
+            continue  # what they are together is shown
+        value = sum(amount for amount, is_in in zip(true, inside, strict=True) if is_in)
+        if floor <= value <= ceiling and (value - floor < need or ceiling - value < need):
+            return list(of_each.values())
+    return []
+
+
+def department_columns(rows: Rows) -> list[str]:
+    """Return the names of the departments' columns, in their order."""
+    return [name for name in rows.amounts.columns if name.startswith(f"{TOTAL}_")]
+
+
+def told_of_sets(rows: Rows) -> Iterator[tuple[np.ndarray, float, float]]:
+    """Yield what rows tell of each set of departments: which are in it, the least and the greatest amount, øre."""
+    names = department_columns(rows)
     (low, high), (least, most) = _limits(rows, names), _limits(rows, [TOTAL])
-    true = rows.amounts.select(names).to_numpy()
-    for size in range(1, len(names) + 1) if of_each else ():
+    for size in range(1, len(names) + 1):
         for those in combinations(range(len(names)), size):
             inside = np.isin(np.arange(len(names)), those)
-            if not hides[inside].any() or (total not in unknown and not hides[~inside].any()):
-                continue  # what they are together is shown
             floor = np.maximum(low[:, inside].sum(axis=1), least[:, 0] - high[:, ~inside].sum(axis=1)).sum()
             ceiling = np.minimum(high[:, inside].sum(axis=1), most[:, 0] - low[:, ~inside].sum(axis=1)).sum()
-            value = int(true[:, inside].sum())
-            if value - floor < need or ceiling - value < need:
-                return list(of_each.values())
-    return []
+            yield inside, float(floor), float(ceiling)
 
 
 def _is_department(column: str, leaves: Leaves) -> bool:
@@ -146,24 +161,19 @@ def _is_reached(rows: Rows, region: Region, policy: ProtectionPolicy) -> bool:
     if column != _AMOUNT:
         low, high = _count(rows.coded, column, dict(leaves))
         return low > 0 or (high is not None and high < policy.threshold)
-    of_family = _amounts(rows, _codes(region))
-    need, value = _need(of_family["true"], policy), int(of_family["true"].sum())
-    low = int(of_family["low"].sum())
-    high = None if of_family["high"].null_count() else int(of_family["high"].sum())
+    true, low, high = _amounts(rows, _codes(region))
+    need, value = _need(true, policy), int(true.sum())
+    if value < low or (high is not None and value > high):
+        return False
     return value - low < need or (high is not None and high - value < need)
 
 
-def _amounts(rows: Rows, departments: Sequence[str] | None) -> pl.DataFrame:
-    """Return each row's true amount and the interval it is shown to lie in: true, low, high (null: no limit)."""
+def _amounts(rows: Rows, departments: Sequence[str] | None) -> tuple[pl.Series, int, int | None]:
+    """Return each family's true amount, and the interval that the rows' sum is shown to lie in (None: no limit)."""
     names = [TOTAL] if departments is None else [f"{TOTAL}_{code}" for code in departments]
-    intervals = [_interval(rows, name) for name in names]
-    return pl.DataFrame(
-        {
-            "true": rows.amounts.select(pl.sum_horizontal(names)).to_series(),
-            "low": _sum([low for low, _ in intervals]),
-            "high": _sum([high for _, high in intervals]),
-        }
-    )
+    lows, highs = zip(*(_interval(rows, name) for name in names), strict=True)
+    high = None if any(each.null_count() for each in highs) else sum(int(each.sum()) for each in highs)
+    return rows.amounts.select(pl.sum_horizontal(names)).to_series(), sum(int(each.sum()) for each in lows), high
 
 
 def _interval(rows: Rows, name: str) -> tuple[pl.Series, pl.Series]:
@@ -186,7 +196,7 @@ def _interval(rows: Rows, name: str) -> tuple[pl.Series, pl.Series]:
 
 def _of_rounded(rows: Rows, name: str, low: pl.Series, high: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Narrow the interval to what a rounded amount tells; at the top of its class it tells no upper limit."""
-    step, kroner = rows.policy.rounding_ore, pl.col(name + SUFFIX)
+    step, kroner = rows.rounding_ore, pl.col(name + SUFFIX)
     told = rows.coded.with_columns(low, high).select(
         pl.coalesce((kroner * 100 - step).clip(lower_bound=0), low.name).alias("low"),
         pl.when(kroner < kroner.max().over(PROPERTIES))
@@ -195,13 +205,6 @@ def _of_rounded(rows: Rows, name: str, low: pl.Series, high: pl.Series) -> tuple
         .alias("high"),
     )
     return told["low"], told["high"]
-
-
-def _sum(parts: Sequence[pl.Series]) -> pl.Series:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part  # a null stays null: no limit
-    return total
 
 
 def _count(coded: pl.DataFrame, column: str, leaves: Mapping[str, Sequence[str]]) -> Interval:

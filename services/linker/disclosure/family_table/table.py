@@ -90,12 +90,17 @@ class FamilyTableRecord:
 
 @dataclass(frozen=True, slots=True)
 class FamilyTable:
-    """A family table as it is served. `rows`: columns as shown and `families`, how many rows are so, sorted."""
+    """A family table as it is served.
+
+    `rows`: columns as shown and `families`, how many rows are so, sorted. `bands_ore`, `rounding_ore`: the policy's.
+    """
 
     release_id: str
     period: str
     reference_date: date
     policy_digest: str
+    bands_ore: tuple[int, ...]
+    rounding_ore: int
     rows: pl.DataFrame
     coded: tuple[ReleasedTable, ...]
     record: FamilyTableRecord
@@ -113,6 +118,8 @@ class FamilyTable:
                 "period": self.period,
                 "reference_date": self.reference_date.isoformat(),
                 "policy_digest": self.policy_digest,
+                "bands_ore": self.bands_ore,
+                "rounding_ore": self.rounding_ore,
                 "columns": self.rows.columns,
                 "rows": self.rows.rows(),
                 "coded": [table.content() for table in self.coded],
@@ -130,6 +137,8 @@ class FamilyTable:
             period=document["period"],
             reference_date=date.fromisoformat(document["reference_date"]),
             policy_digest=document["policy_digest"],
+            bands_ore=tuple(document["bands_ore"]),
+            rounding_ore=document["rounding_ore"],
             rows=pl.DataFrame(document["rows"], schema=schema, orient="row"),
             coded=tuple(ReleasedTable.from_content(each, release_id) for each in document["coded"]),
             record=FamilyTableRecord(**json.loads(record)),
@@ -156,9 +165,13 @@ class FamilyTable:
             "l": self.record.l,
         }
 
+    def each_family(self) -> pl.DataFrame:
+        """Return a row a family, without ids, sorted by values."""
+        return self.rows.select(pl.exclude(FAMILIES).repeat_by(FAMILIES)).explode(self.rows.drop(FAMILIES).columns)
+
     def for_consumer(self, consumer: str, secret: bytes) -> pl.DataFrame:
         """Return a row a family, with `row_id` (String, 32 hex digits) first and sorted by it."""
-        rows = self.rows.select(pl.exclude(FAMILIES).repeat_by(FAMILIES)).explode(self.rows.drop(FAMILIES).columns)
+        rows = self.each_family()
         name = consumer.encode()
         ids = [
             hmac.digest(secret, len(name).to_bytes(2, "big") + name + place.to_bytes(8, "big"), "sha256").hex()
