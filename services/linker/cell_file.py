@@ -85,7 +85,7 @@ def _rows(path: Path, form: TableForm) -> list[dict[str, str]]:
         raise CellFileError(f"{path.name}: there is no row; a header and at least one cell are needed")
     wanted = {*form.axes, form.value, form.count, *(form.largest or ())}
     if missing := sorted(wanted - set(rows[0])):
-        found = "; columns are separated by commas, and this file has one column" if len(rows[0]) == 1 else ""
+        found = "; this file has one column: save it with commas between columns" if len(rows[0]) == 1 else ""
         raise CellFileError(f"{path.name}: the header lacks {', '.join(missing)}, which the policy file names{found}")
     for axis in form.axes:
         if all(row[axis] != form.total for row in rows):

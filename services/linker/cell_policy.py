@@ -76,14 +76,16 @@ def read(path: Path) -> CellPolicy:
 
 def _known(name: str, table: Mapping[str, Any], keys: Iterable[str]) -> None:
     """Refuse a key that means nothing: misspelt, it would be a rule that is not there."""
+    if not isinstance(table, Mapping):
+        raise CellFileError(f"policy file: [{name}] must be a table of keys: {', '.join(keys)}")
     if unknown := sorted(set(table) - set(keys)):
         raise CellFileError(f"policy file: [{name}] has no key {', '.join(unknown)}; its keys: {', '.join(keys)}")
 
 
 def _form(document: Mapping[str, Any]) -> TableForm:
+    _known("table", document.get("table", {}), _TABLE_KEYS)
     try:
         table = document["table"]
-        _known("table", table, _TABLE_KEYS)
         largest = table.get("largest")
         form = TableForm(
             tuple(table["axes"]),
@@ -117,9 +119,9 @@ def _form(document: Mapping[str, Any]) -> TableForm:
 
 
 def _rules(document: Mapping[str, Any]) -> tuple[ProtectionPolicy, Decimal]:
+    _known("protection", document.get("protection", {}), _PROTECTION_KEYS)
     try:
         rules = document["protection"]
-        _known("protection", rules, _PROTECTION_KEYS)
         policy = ProtectionPolicy(
             threshold=index(rules["threshold"]),
             p_percent=index(rules["p_percent"]) if "p_percent" in rules else None,

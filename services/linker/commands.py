@@ -35,9 +35,11 @@ def release(arguments: Sequence[str]) -> int:
     try:
         cells = load(asked.cells, asked.policy)
     except (CellFileError, NotAdditiveError) as error:
-        return _say(str(error), _BAD_INPUT)
+        more = ". Correct the rows: a sum is that of its leaves" if isinstance(error, NotAdditiveError) else ""
+        return _say(f"{error}{more}", _BAD_INPUT)
     except OSError as error:
-        return _say(f"{error.filename}: {error.strerror or type(error).__name__}", _BAD_INPUT)
+        why = error.strerror or type(error).__name__
+        return _say(f"{error.filename} cannot be read: {why}. Check the path and its permissions", _BAD_INPUT)
     started = time.monotonic()
     with _Bar() as bar:
         pattern = protect(cells.system, cells.policy, insiders=cells.insiders, progress=bar.show)
@@ -50,7 +52,8 @@ def release(arguments: Sequence[str]) -> int:
         with asked.out.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(cells.lines(pattern.hidden))
     except OSError as error:
-        return _say(f"{error.filename}: {error.strerror or type(error).__name__}", _BAD_INPUT)
+        why = error.strerror or type(error).__name__
+        return _say(f"{error.filename} cannot be written: {why}. Nothing was written; give another --out", _BAD_INPUT)
     sys.stdout.write(f"{asked.out}: written; it may be shown to anyone\n")
     return _OK
 

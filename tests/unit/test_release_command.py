@@ -130,7 +130,7 @@ def test_protect_refuses_and_writes_nothing_when_the_pattern_is_not_proven(
         (('north = ["a1", "a2"]', 'north = ["a1", "a2"]\nsouth = []'), "south"),
         (('total = "alle"', "can_be_negative = true"), "negative"),
         (("[table]", "[table"), "TOML"),
-        (("p_percent = 15", "p_procent = 15"), "p_procent"),
+        (("p_percent = 15", "p_procent = 15"), "policy file: [protection] has no key p_procent; its keys: threshold"),
         (("p_percent = 15", "p_percent = 0.15"), "whole"),
         (("[table.subtotals", 'insider_of = "area"\n[table.subtotals'), "insider_of"),
         (('total = "alle"', 'total = "all"'), "no row is a total of area"),
@@ -176,7 +176,7 @@ def test_protect_asks_for_commas_and_utf_8(tmp_path: Path, capsys: pytest.Captur
     text = table.read_text()
     table.write_text(text.replace(",", ";"))
     assert run(tmp_path, table=table) == 3
-    assert "separated by commas" in capsys.readouterr().err
+    assert "save it with commas between columns" in capsys.readouterr().err
     table.write_text(text.replace("a3", "å3"), encoding="latin-1")
     assert run(tmp_path, table=table) == 3
     assert "must be UTF-8" in capsys.readouterr().err
