@@ -96,14 +96,14 @@ class FamilyTableStage:
         self, release: Release, made: FamilyTable, rows: Rows
     ) -> tuple[Release, FamilyTable | None, TableOutcome | None]:
         """Return what `table` does of a table that is safe by itself."""
-        if release.proof is not None:
-            proof, told = joined(release.proof, rows)
+        if (alone := release.proof) is not None:
+            proof, told = joined(alone, rows)
             if told:
                 refusal = Refusal(f"the rows would tell what a released table hides ({told[0]})", NEXT_WHERE_TOLD)
                 return release, None, TableOutcome(TABLE_ID, "", str(refusal))
             if release.tables:
                 release = known_by(release, proof)
-            elif not np.array_equal(proof.pattern.ranges(), release.proof.pattern.ranges()):
+            elif not np.array_equal(proof.pattern.ranges(), alone.pattern.ranges()):
                 return release, None, TableOutcome(TABLE_ID, "", _ALONE)
         named = replace(made, release_id=uuid4().hex)
         return release, named, TableOutcome(TABLE_ID, named.release_id, str(named.record))

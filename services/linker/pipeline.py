@@ -18,6 +18,7 @@ through, and shares of it.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -35,7 +36,7 @@ from linker.disclosure.facts import ContributionError, FactFrame
 from linker.disclosure.family_table import FamilyTable
 from linker.disclosure.gate import protect
 from linker.disclosure.policy import Policy
-from linker.disclosure.release import Release, TableOutcome
+from linker.disclosure.release import Release, TableOutcome, canonical
 from linker.families.c_family import c_family_members
 from linker.families.families import families_with_children
 from linker.families.residents import residents
@@ -127,6 +128,7 @@ class LinkagePipeline:
                     subject=f"release/{release.release_id}" if release.release_id else "",
                     count=len(release.tables),
                     request_id=request_id(),
+                    evidence=_evidence(release) if release.release_id else "",
                 ),
                 connection,
             )
@@ -201,6 +203,13 @@ class LinkagePipeline:
         known = register.read(scan, aliases.resolved, datetime.now(UTC).date())
         report(Stage.ALIASES, 1, 1)
         return aliases.resolved, known
+
+
+def _evidence(release: Release) -> str:
+    """Return what binds the log to a release: its policy, and SHA-256 of the digests that every door shows, by table."""
+    digests = canonical({f"{table.table_id}/{table.period}": table.digest for table in release.tables})
+    tables = hashlib.sha256(digests.encode()).hexdigest()
+    return canonical({"policy_digest": release.policy_digest, "follows": release.follows, "tables_sha256": tables})
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,23 @@ def test_table_under_another_revision_is_not_served(engine: sa.Engine, releases:
         releases.find(TABLE_ID)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"record": sa.func.replace(RELEASES.c.record, '"unchecked":0', '"unchecked":1')},
+        {"policy_digest": "0" * 64},
+    ],
+    ids=["record", "policy"],
+)
+def test_tampered_record_is_not_shown(engine: sa.Engine, releases: Releases, values: dict[str, object]) -> None:
+    first_and_second(releases)
+    with engine.begin() as connection:
+        connection.execute(sa.update(RELEASES).where(RELEASES.c.number == 1).values(values))
+    with pytest.raises(TamperedReleaseError, match="the stored record of release"):
+        releases.records()
+    assert releases.find(TABLE_ID) is not None
+
+
 def test_tampered_basis_is_not_compared_with(engine: sa.Engine, releases: Releases) -> None:
     first_and_second(releases)
     with engine.begin() as connection:

@@ -7,6 +7,8 @@ month. Persons are numbers as they stand in facts: adults 1 to 90, their childre
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 import random
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -211,6 +213,20 @@ def test_the_same_facts_again_release_nothing(linker: Linker) -> None:
     linker.run(2)
     assert outcomes(linker.run(2)) == {"spending_to_date": "unchanged"}
     assert len(linker.releases.history()) == 1
+
+
+def test_the_log_is_bound_to_the_tables_and_their_policy(linker: Linker) -> None:
+    linker.holds(town())
+    linker.run(2)
+    [entry] = [each for each in AuditLog(linker.store.engine).entries() if each["rpc"] == "linkage run"]
+    [stored_release] = linker.releases.records()
+    digests = {f"{table.table_id}/{table.period}": table.digest for table in stored_release.tables}
+    assert json.loads(entry["evidence"]) == {
+        "policy_digest": POLICY.digest,
+        "follows": "",
+        "tables_sha256": hashlib.sha256(json.dumps(digests, separators=(",", ":")).encode()).hexdigest(),
+    }
+    assert entry["subject"] == f"release/{stored_release.release_id}"
 
 
 def changed_school(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:

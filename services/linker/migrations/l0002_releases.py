@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("reference_date", sa.Date, nullable=False),
         sa.Column("policy_digest", sa.String(64), nullable=False),
         sa.Column("record", sa.Text, nullable=False),
+        sa.Column("record_digest", sa.String(64), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     )
     op.create_table(

@@ -6,8 +6,8 @@
    without.
 3. Releases are numbered 1, 2, … without a gap. One that was not compared with the newest is refused: two runs that end
    at the same time cannot both be protected against each other.
-4. `content` is the canonical JSON that a table's digest covers, and a basis has a digest too. Both are checked on
-   reading: a row that was tampered with is neither served nor compared with.
+4. `content` is the canonical JSON that a table's digest covers; a basis and a record have a digest too. All are checked
+   on reading: a row that was tampered with is neither served, shown nor compared with.
 5. A basis is pseudonymised personal data, like the facts it is made of; only `history` reads it. Of the record, what
    tells why a cell was hidden stays here as well.
 6. A release whose basis has no content, or none at all, is one whose basis is erased. The row without content says that
@@ -39,6 +39,7 @@ RELEASES = sa.Table(
     sa.Column("reference_date", sa.Date, nullable=False),
     sa.Column("policy_digest", sa.String(64), nullable=False),
     sa.Column("record", sa.Text, nullable=False),  # canonical JSON of DisclosureRecord; internal
+    sa.Column("record_digest", sa.String(64), nullable=False),  # of that, the release id and the policy's digest
     sa.Column("created_at", Instant, nullable=False),
 )
 
@@ -134,7 +135,8 @@ class Releases:
             "period": release.period,
             "reference_date": release.reference_date,
             "policy_digest": release.policy_digest,
-            "record": canonical(release.record.document()),
+            "record": (record := canonical(release.record.document())),
+            "record_digest": _record_digest(release.release_id, release.policy_digest, record),
             "created_at": now(),
         }
         rows = [
@@ -226,7 +228,7 @@ class Releases:
         """Return every release with its record, newest first.
 
         Raises:
-            TamperedReleaseError: a table does not match its digest.
+            TamperedReleaseError: a table or a record does not match its digest.
         """
         with read(self._engine) as connection:
             tables = _tables_by_release(connection)
@@ -237,7 +239,7 @@ class Releases:
                 row.reference_date,
                 row.created_at,
                 row.policy_digest,
-                DisclosureRecord.from_document(json.loads(row.record)),
+                _record(row),
                 tables[row.release_id],
             )
             for row in rows
@@ -272,10 +274,10 @@ def _truncated(engine: sa.Engine) -> bool:
     try:
         cursor = connection.cursor()
         cursor.execute("PRAGMA busy_timeout")
-        waits_ms = cursor.fetchone()[0]
+        [[waits_ms]] = cursor.fetchall()
         cursor.execute(f"PRAGMA busy_timeout = {_WAIT_S * 1000}")
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        busy = cursor.fetchone()[0]
+        [[busy, *_]] = cursor.fetchall()
         cursor.execute(f"PRAGMA busy_timeout = {waits_ms}")
         cursor.close()
     finally:
@@ -321,6 +323,16 @@ def _table(row: sa.Row[tuple[object, ...]]) -> ReleasedTable:
             f"the stored table {row.table_id}, {row.period}, revision {row.revision} does not match its digest"
         )
     return table
+
+
+def _record(row: sa.Row[tuple[object, ...]]) -> DisclosureRecord:
+    if _record_digest(row.release_id, row.policy_digest, row.record) != row.record_digest:
+        raise TamperedReleaseError(f"the stored record of release {row.release_id} does not match its digest")
+    return DisclosureRecord.from_document(json.loads(row.record))
+
+
+def _record_digest(release_id: str, policy_digest: str, record: str) -> str:
+    return _sha256("\n".join((release_id, policy_digest, record)).encode())
 
 
 def _basis(row: sa.Row[tuple[object, ...]]) -> bytes | None:
