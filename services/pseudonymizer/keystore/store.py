@@ -8,77 +8,34 @@
    after each change, before it is answered.
 4. Opening makes the keys of declared lines that have none: version 1, active.
 5. A destroyed key's row stays, without the key; the database's files are cleaned of it (`erasure`).
-6. What is in memory belongs to one generation. `at` brings it up to the one that a caller read in its own
-   transaction; a store that cannot be proven any more answers nothing.
 
-*Guarantee:* a keyset is returned only if the manifest's seal holds and every key of the declared lines opened and
-matches its check value. It does not know callers' grants.
+What is answered with is `opened`'s. It does not know callers' grants.
 """
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
-from threading import Lock
-from typing import Any, Final, Protocol
+from typing import Final
 
-import structlog
-from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, func, select, text
 
 from kinlink.pseudonyms import Kind, Suite
-from pseudonymizer.keyset import Key, KeyName, Keyset
-from pseudonymizer.keystore import attested, erasure, plan, tables
+from pseudonymizer.keyset import KeyName, Keyset
+from pseudonymizer.keystore import attested, erasure, plan, tables, version_rows
 from pseudonymizer.keystore.encryption_keys import KeyEncryptionKey, KeyStoreError
-from pseudonymizer.keystore.key_material import check_value, new_secret
-from pseudonymizer.keystore.manifest import KeyVersionRow, Manifest, manifest
+from pseudonymizer.keystore.manifest import KeyVersionRow, Manifest
+from pseudonymizer.keystore.opened import Anchors, NoAnchors, OpenedKeys, unusable
 from pseudonymizer.keystore.sealing import Sealer
-from pseudonymizer.lifecycle import KeyState, Transition, rule, usable
+from pseudonymizer.keystore.whole import Meant, Whole, rows, versions
+from pseudonymizer.lifecycle import KeyState, Transition
 from pseudonymizer.signers import signers_content
 from servicekit.audit import AuditEntry, AuditLog
 from servicekit.database import read
-from servicekit.errors import InvalidError, UnavailableError
+from servicekit.errors import InvalidError
 
-_ATTEMPTS: Final = 5  # to read a store that others change meanwhile
 LOCK: Final = 7_310_151  # any constant that no other advisory lock uses
-_CHANGED: Final = "the key store was changed by something else than this service; restore a backup"
-_OLDER: Final = "the key store is older, or another, than this process has seen it; an old one was put back"
-_log = structlog.get_logger(__name__)
-
-
-class Anchors(Protocol):
-    """Where the store's generation stands outside of it."""
-
-    def record(self, connection: Connection, manifest: Manifest) -> None:
-        """Take note of a new generation, in the transaction that makes it."""
-
-    def check(self, manifest: Manifest) -> None:
-        """Raise KeyStoreError when this is older than what was anchored, or other content at its generation."""
-
-    def write(self, manifest: Manifest) -> None:
-        """Anchor it, durably. Raises UnavailableError when that fails; the change has taken effect all the same."""
-
-
-@dataclass(slots=True)
-class _Meant:
-    """What is to be sealed at the end of a transaction: what was proven at its begin, and what was done since."""
-
-    versions: dict[KeyName, KeyVersionRow]
-    people: bytes
-
-
-class _NoAnchors:
-    def record(self, connection: Connection, manifest: Manifest) -> None:
-        """Note nothing."""
-
-    def check(self, manifest: Manifest) -> None:
-        """Know of nothing."""
-
-    def write(self, manifest: Manifest) -> None:
-        """Tell nobody."""
 
 
 def is_empty(engine: Engine) -> bool:
@@ -105,18 +62,12 @@ class KeyStore:
         self._engine = engine
         self._sealer = Sealer(kek)
         self._suite = suite
+        self._whole = Whole(self._sealer, suite, people)
         self._audit = audit
         self._holders = holders
-        self._anchors = anchors or _NoAnchors()
-        self._read_people = people
-        self._lines: frozenset[tuple[str, Kind]] = frozenset()
-        self._keyset = Keyset(())
-        self._versions: tuple[KeyVersionRow, ...] = ()
-        self._manifest = Manifest(0, b"")
-        self._opened: dict[tuple[KeyName, int], Key] = {}
-        self._refused = ""
-        self._loading = Lock()
-        self._open: dict[Connection, _Meant] = {}  # transactions of `change`
+        self._anchors = anchors or NoAnchors()
+        self._opened = OpenedKeys(engine, self._sealer, self._whole, self._anchors)
+        self._open: dict[Connection, Meant] = {}  # transactions of `change`
         self._erasing: set[Connection] = set()  # those in which a key was destroyed
 
     def open(self, lines: Iterable[tuple[str, Kind]]) -> Keyset:
@@ -127,16 +78,17 @@ class KeyStore:
                 its anchors say.
         """
         wanted = list(lines)
-        self._lines = frozenset(wanted)
+        self._opened.lines = frozenset(wanted)
         with self._change() as connection:
             held = {version.line for version in self.versions(connection)}
             now = datetime.now(UTC)
             for line in wanted:
                 if line not in held:
-                    self._insert(connection, KeyName(*line, 1), KeyState.ACTIVE, now, "", "")
-        if any(version.state is KeyState.DESTROYED for version in self._versions):
+                    self._make(connection, KeyName(*line, 1), KeyState.ACTIVE, now)
+        known, keyset = self._opened.held
+        if any(version.state is KeyState.DESTROYED for version in known):
             erasure.finish(self._engine)  # again, since the last process may have been cut off before
-        return self._keyset
+        return keyset
 
     def at(self, generation: int) -> Keyset:
         """Return the keys as they are, having read them again unless they are of `generation`.
@@ -144,17 +96,7 @@ class KeyStore:
         Raises:
             UnavailableError: KEY_STORE_UNUSABLE, they cannot be read or proven any more.
         """
-        keyset = self._keyset
-        if keyset.generation == generation and not self._refused:
-            return keyset
-        with self._loading:
-            if self._keyset.generation != generation or self._refused:
-                try:
-                    self._load()
-                except KeyStoreError as error:
-                    self.refuse(str(error))
-                    raise _unusable() from error
-            return self._keyset
+        return self._opened.at(generation)
 
     def current(self) -> tuple[tuple[KeyVersionRow, ...], Keyset]:
         """Return all versions ever made, proven, and the keys, both of one generation, as they are now.
@@ -162,20 +104,16 @@ class KeyStore:
         Raises:
             UnavailableError: as `at`.
         """
-        self.at(self._generation())
-        with self._loading:
-            return self._versions, self._keyset
+        return self._opened.current()
 
     @property
     def refused(self) -> str:
         """Why nothing is answered; "" while keys are."""
-        return self._refused
+        return self._opened.refused
 
     def refuse(self, why: str) -> None:
         """Answer nothing until the store was read and proven again."""
-        if not self._refused:
-            _log.error("the key store cannot be used", why=why)
-        self._refused = why
+        self._opened.refuse(why)
 
     @contextmanager
     def change(self, *, always: bool = False) -> Iterator[Connection]:
@@ -193,7 +131,7 @@ class KeyStore:
                 yield connection
         except KeyStoreError as error:
             self.refuse(str(error))
-            raise _unusable() from error
+            raise unusable() from error
 
     @contextmanager
     def _change(self, *, always: bool = False) -> Iterator[Connection]:
@@ -201,11 +139,7 @@ class KeyStore:
             erasure.begin(connection)
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-            if self._head(connection) is None and not self._rows(connection):
-                connection.execute(insert(tables.head).values(only=1, mac=b"", **self._sealer.new_head()))
-                before, meant = Manifest(0, b""), _Meant({}, self._read_people(connection))
-            else:
-                before, meant = self._prove(connection, self._rows(connection))
+            before, meant = self._whole.begin(connection)
             self._anchors.check(before)
             self._open[connection] = meant
             try:
@@ -220,53 +154,7 @@ class KeyStore:
             self._erasing.discard(connection)
             erasure.finish(self._engine)
         self._anchors.write(after)
-        with self._loading:
-            self._load()
-
-    def _load(self) -> None:
-        """Read the store again, whole; called with the lock held. Raises KeyStoreError."""
-        for _ in range(_ATTEMPTS):
-            before = self._generation()
-            try:
-                self._load_once()
-            except KeyStoreError:
-                if self._generation() == before:
-                    raise
-                continue  # what was read while a change was committed does not fit together: read it once more
-            return
-        self._load_once()
-
-    def _generation(self) -> int:
-        with read(self._engine) as connection:
-            return tables.generation(connection)
-
-    def _load_once(self) -> None:
-        with read(self._engine) as connection:
-            rows = self._rows(connection)
-            proven, _ = self._prove(connection, rows)
-        if proven.generation < self._manifest.generation or (
-            proven.generation == self._manifest.generation and proven != self._manifest
-        ):
-            raise KeyStoreError(_OLDER)
-        self._anchors.check(proven)
-        opened: dict[tuple[KeyName, int], Key] = {}
-        versions = _versions(rows)
-        for row, version in zip(rows, versions, strict=True):
-            if version.line not in self._lines:
-                continue
-            place = version.name, version.generation
-            opened[place] = self._opened.get(place) or self._unseal(row, version)
-        self._opened = opened
-        self._manifest, self._versions = proven, tuple(versions)
-        self._keyset = Keyset(opened.values(), proven.generation)
-        self._refused = ""
-
-    def _unseal(self, row: RowMapping, version: KeyVersionRow) -> Key:
-        """Open a key to prove it; keep it only where it may be used."""
-        if version.state is KeyState.DESTROYED:
-            return Key(version.name, version.state, b"")
-        key = self._sealer.unseal(row)
-        return key if version.state in usable(version.name.kind) else Key(version.name, version.state, b"")
+        self._opened.load()
 
     def create(
         self, connection: Connection, domain: str, kind: Kind, *, caller: str = "", evidence: str = ""
@@ -276,11 +164,11 @@ class KeyStore:
         Raises:
             InvalidError: KEY_LINE_UNKNOWN. PreconditionError: KEY_PENDING_EXISTS.
         """
-        if (domain, kind) not in self._lines:
+        if (domain, kind) not in self._opened.lines:
             raise InvalidError("the policy declares no such domain and kind", "KEY_LINE_UNKNOWN")
         version = plan.next_version(self._meant(connection).versions.values(), domain, kind)
         name = KeyName(domain, kind, version)
-        return self._insert(connection, name, KeyState.PENDING, datetime.now(UTC), caller, evidence)
+        return self._make(connection, name, KeyState.PENDING, datetime.now(UTC), caller, evidence)
 
     def transition(
         self,
@@ -310,24 +198,16 @@ class KeyStore:
         for version, step in steps:
             if step is Transition.DESTROY:
                 attested.close(connection, version.name, self._holders(*version.line) if version.activated_at else ())
-            self._step(connection, version.name, step, at)
-            entry = AuditEntry(
-                f"key.{step}",
-                caller,
-                "ok",
-                subject=version.name.domain,
-                kind=version.name.kind,
-                key_version=version.name.version,
-                evidence=evidence,
-            )
-            self._audit.append(entry, connection)
+            meant = self._meant(connection).versions
+            meant[version.name] = version_rows.take(connection, self._sealer, meant[version.name], step, at)
+            self._tell(connection, f"key.{step}", version.name, caller, evidence)
         if any(step is Transition.DESTROY for _, step in steps):
-            erasure.rewrite(connection, [dict(row) for row in self._rows(connection)])
+            erasure.rewrite(connection, [dict(row) for row in rows(connection)])
             self._erasing.add(connection)
 
     def versions(self, connection: Connection) -> list[KeyVersionRow]:
         """Return all versions ever made, by domain, kind and version, without keys, as the database has them."""
-        return _versions(self._rows(connection))
+        return versions(rows(connection))
 
     def manifest(self, connection: Connection) -> Manifest:
         """Return the manifest of the store, proven.
@@ -335,7 +215,7 @@ class KeyStore:
         Raises:
             KeyStoreError: the store was changed, or was made for another suite.
         """
-        return self._prove(connection, self._rows(connection))[0]
+        return self._whole.prove(connection, rows(connection))[0]
 
     def people(self, connection: Connection) -> bytes:
         """Return the people (`signers_content`) in a transaction of `change`: as proven, and as they became since."""
@@ -345,104 +225,27 @@ class KeyStore:
         """Say what a transaction of `change` has made of the people."""
         self._meant(connection).people = content
 
-    def _prove(self, connection: Connection, rows: Sequence[RowMapping]) -> tuple[Manifest, _Meant]:
-        versions, head = _versions(rows), self._head(connection)
-        if any(version.suite is not self._suite for version in versions):
-            raise KeyStoreError("this key store was made for another suite; never mix real and synthetic data")
-        if head is None:
-            raise KeyStoreError(_CHANGED)
-        people = self._read_people(connection)
-        found = manifest(self._suite, head["generation"], versions, sha256(people).digest())
-        if not hmac.compare_digest(self._sealer.mac(head, found), bytes(head["mac"])):
-            raise KeyStoreError(_CHANGED)
-        return found, _Meant({version.name: version for version in versions}, people)
-
-    def _rows(self, connection: Connection) -> list[RowMapping]:
-        keys = tables.keys
-        query = select(keys).order_by(keys.c.domain, keys.c.kind, keys.c.version)
-        return list(connection.execute(query).mappings().all())
-
-    def _head(self, connection: Connection) -> RowMapping | None:
-        return connection.execute(select(tables.head)).mappings().one_or_none()
-
-    def _seal(self, connection: Connection, before: Manifest, meant: _Meant, *, always: bool) -> Manifest:
-        def at(generation: int) -> Manifest:
-            return manifest(self._suite, generation, meant.versions.values(), sha256(meant.people).digest())
-
-        people = sha256(self._read_people(connection)).digest()
-        if manifest(self._suite, before.generation, self.versions(connection), people) != at(before.generation):
-            raise KeyStoreError(_CHANGED)
-        if not always and at(before.generation) == before:
-            return before
-        after, head = at(before.generation + 1), self._head(connection)
-        if head is None:
-            raise KeyStoreError(_CHANGED)
-        mac = self._sealer.mac(head, after)
-        connection.execute(update(tables.head).values(generation=after.generation, mac=mac))
-        self._anchors.record(connection, after)
+    def _seal(self, connection: Connection, before: Manifest, meant: Meant, *, always: bool) -> Manifest:
+        after = self._whole.seal(connection, before, meant, always=always)
+        if after != before:
+            self._anchors.record(connection, after)
         return after
 
-    def _insert(
-        self, connection: Connection, name: KeyName, state: KeyState, at: datetime, caller: str, evidence: str
+    def _make(
+        self, connection: Connection, name: KeyName, state: KeyState, at: datetime, caller: str = "", evidence: str = ""
     ) -> KeyVersionRow:
-        scalar, now = new_secret(name.kind), at.isoformat()
-        row = {
-            "domain": name.domain,
-            "kind": name.kind.value,
-            "version": name.version,
-            "suite": self._suite.value,
-            "state": state.value,
-            "generation": tables.generation(connection) + 1,
-            "check_value": check_value(name.kind, scalar),
-            "created_at": now,
-            "state_since": now,
-            "activated_at": now if state is KeyState.ACTIVE else None,
-            "compromised_at": None,
-        }
-        row = self._sealer.seal(row, scalar)
-        connection.execute(insert(tables.keys).values(row))
-        made = self._meant(connection).versions[name] = KeyVersionRow.of_row(row)
-        entry = AuditEntry(
-            "key.create", caller, "ok", subject=name.domain, kind=name.kind, key_version=name.version, evidence=evidence
-        )
-        self._audit.append(entry, connection)
+        made = version_rows.make(connection, self._sealer, self._suite, name, state, at)
+        self._meant(connection).versions[name] = made
+        self._tell(connection, "key.create", name, caller, evidence)
         return made
 
-    def _step(self, connection: Connection, name: KeyName, step: Transition, at: datetime) -> None:
-        """Change one row; `plan` has said that it may be."""
-        keys = tables.keys.c
-        here = (keys.domain == name.domain) & (keys.kind == name.kind.value) & (keys.version == name.version)
-        row = dict(connection.execute(select(tables.keys).where(here)).mappings().one())
-        meant = self._meant(connection).versions
-        if _versions([row]) != [meant[name]]:
-            raise KeyStoreError(_CHANGED)
-        state = rule(step).after
-        scalar = b"" if state is KeyState.DESTROYED else self._sealer.unseal(row).scalar
-        row |= {"state": state.value, "state_since": at.isoformat(), "generation": tables.generation(connection) + 1}
-        if step is Transition.ACTIVATE:
-            row["activated_at"] = at.isoformat()
-        if step is Transition.COMPROMISE:
-            row["compromised_at"] = at.isoformat()
-        if state is KeyState.DESTROYED:
-            row |= {"wrapped_key": None, "sealed": None, "wrapping_version": ""}
-        else:
-            row = self._sealer.seal(row, scalar)
-        connection.execute(update(tables.keys).where(here).values(row))
-        meant[name] = KeyVersionRow.of_row(row)
+    def _tell(self, connection: Connection, event: str, name: KeyName, caller: str, evidence: str) -> None:
+        entry = AuditEntry(
+            event, caller, "ok", subject=name.domain, kind=name.kind, key_version=name.version, evidence=evidence
+        )
+        self._audit.append(entry, connection)
 
-    def _meant(self, connection: Connection) -> _Meant:
+    def _meant(self, connection: Connection) -> Meant:
         if connection not in self._open:
             raise RuntimeError("keys and people change in a transaction of KeyStore.change() only")
         return self._open[connection]
-
-
-def _versions(rows: Sequence[Mapping[Any, Any]]) -> list[KeyVersionRow]:
-    try:
-        return [KeyVersionRow.of_row(row) for row in rows]
-    except (ValueError, TypeError, KeyError) as error:
-        raise KeyStoreError(_CHANGED) from error
-
-
-def _unusable() -> UnavailableError:
-    text = "the key store cannot be used; its operator finds the cause in the service's log"
-    return UnavailableError(text, "KEY_STORE_UNUSABLE")
