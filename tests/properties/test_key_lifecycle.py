@@ -83,6 +83,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.doors = self._doors(self.store), self._doors(self.other)
         self.states = {1: "active"}
         self.ever_active = {1}
+        self.ever_compromised: set[int] = set()
         self.attested: dict[int, set[str]] = {}
         self.checks: dict[int, bytes] = {}
 
@@ -133,6 +134,8 @@ class Lifecycle(RuleBasedStateMachine):
         if transition is Transition.ACTIVATE:
             self.states = {v: "retiring" if s == "active" else s for v, s in self.states.items()}
             self.ever_active.add(version)
+        if transition is Transition.COMPROMISE:
+            self.ever_compromised.add(version)
         self.states[version] = _TO[transition]
 
     def _expected(self, version: int, transition: Transition, accept: bool) -> str:  # noqa: PLR0911
@@ -178,10 +181,9 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(back=_back, replica=st.integers(0, 1))
     def evaluate_in_a_call_begun_under_it(self, back: int, replica: int) -> None:
         version = self._version(back)
-        begun = {KeyName(_DOMAIN, Kind.CPR, version)}
-        used = self._answers(
-            self.states.get(version) in ("active", "retiring"), lambda: self._evaluate(version, replica, begun)
-        )
+        begun, state = {KeyName(_DOMAIN, Kind.CPR, version)}, self.states.get(version)
+        goes_on = state == "active" or (state == "retiring" and version not in self.ever_compromised)
+        used = self._answers(goes_on, lambda: self._evaluate(version, replica, begun))
         if used and self.states[version] == "retiring":
             self.attested.get(version, set()).discard(_DOMAIN)
 
