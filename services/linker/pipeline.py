@@ -206,7 +206,7 @@ class LinkagePipeline:
 
 
 def _evidence(release: Release) -> str:
-    """Return what binds the log to a release: its policy, and SHA-256 of the digests that every door shows, by table."""
+    """Return what binds the log to a release: its policy, and SHA-256 of its tables' digests, as every door shows."""
     digests = canonical({f"{table.table_id}/{table.period}": table.digest for table in release.tables})
     tables = hashlib.sha256(digests.encode()).hexdigest()
     return canonical({"policy_digest": release.policy_digest, "follows": release.follows, "tables_sha256": tables})
