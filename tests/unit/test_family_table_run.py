@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from linker.disclosure.family_table import FamilyTable
+from linker.disclosure.family_table.columns import HIDDEN, PROPERTIES, TOTAL, Bands
 from linker.disclosure.release import DisclosureRecord, Release, TableOutcome
 from linker.family_table_run import FamilyTableStage
 from linker.store.family_tables import FamilyTables
 from servicekit.audit import AuditLog
 from tests import family_towns as f
 from tests.unit.family_rows import facts
-from tests.unit.test_pipeline import Linker, town
+from tests.unit.test_pipeline import Linker, changed_school, town
 
 NOTHING = DisclosureRecord({}, {}, 0, 0, 0, 0)
 
@@ -48,6 +51,53 @@ def test_whole_year_makes_the_table_once_and_says_so_in_the_log(linker: Linker) 
     again = {row["table_id"]: row for row in linker.run(12).tables}["families"]
     assert again["outcome"].startswith("stands: ")
     assert again["release_id"] == first["release_id"]
+
+
+NARROW = Bands((1, *(round(1_000_000 * 1.02**n) for n in range(150))))
+
+
+def narrow_rows(rows: dict[str, list[dict[str, Any]]]) -> FamilyTable:
+    """Return a table of the town that no policy would have: each family's spending in narrow bands."""
+    spent = pl.DataFrame(
+        [
+            {"family": row["person_id"], "department": row["service"][:3], "ore": row["amount_ore"]}
+            for row in rows["postings"]
+        ]
+    )
+    names = [TOTAL, *(f"{TOTAL}_{code}" for code in f.DEPARTMENTS)]
+    wide = spent.group_by("family").agg(
+        pl.col("ore").sum().alias(TOTAL),
+        *(pl.col("ore").filter(department=code).sum().alias(f"{TOTAL}_{code}") for code in f.DEPARTMENTS),
+    )
+    shown = wide.select(
+        *(pl.lit(HIDDEN).alias(name) for name in PROPERTIES),
+        *(NARROW.label(pl.col(name)).alias(name) for name in names),
+        pl.lit(1, pl.Int64).alias("families"),
+    )
+    return replace(f.table(f.town(300)), release_id="4" * 32, bands_ore=NARROW.starts_ore, rows=shown)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_release_that_hides_what_the_years_rows_tell_is_refused(tmp_path: Path, beside: bool) -> None:
+    """One family of the target group has gone; with rows beside them, the totals that hide it do not."""
+    linker = Linker(tmp_path)
+    linker.holds(town())
+    changed = changed_school(town())
+    after = {**changed, "postings": [row for row in changed["postings"] if row["person_id"] != 1]}
+    if beside:
+        with linker.store.engine.begin() as connection:
+            FamilyTables(linker.store.engine).store(narrow_rows(after), connection)
+    first = linker.run(12)
+    assert all(row["release_id"] for row in first.tables)
+    linker.holds(after)
+    found = {row["table_id"]: row for row in linker.run(12).tables}["spending_to_date"]
+    table = linker.table("spending_to_date", "2014M01-12")
+    assert table.revision == (1 if beside else 2)
+    assert found["release_id"] == table.release_id
+    told = "refused: the year's family table would tell what is hidden (spending_"
+    assert found["outcome"].startswith(told) is beside
+    assert not beside or "the live tables stay; next: " in found["outcome"]
+    linker.store.engine.dispose()
 
 
 def made(stage: FamilyTableStage, *outcomes: TableOutcome) -> tuple[FamilyTable | None, TableOutcome | None]:
