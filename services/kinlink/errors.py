@@ -181,7 +181,7 @@ NEXT: dict[str, str] = {
     "LOG_UNKNOWN": "",
     "NOTE_INVALID": _VERSIONS,
     "OWN_PROPOSAL": "Ask another custodian and a reviewer.",
-    "PERIOD_MISMATCH": "Nothing was stored. Give the period that the extract covers; under two it counts twice.",
+    "PERIOD_MISMATCH": "Nothing was stored. Give --period as the extract covers it; under two it would count twice.",
     "PLAIN_DOOR_CLOSED": "",
     "PROOF_MALFORMED": "Both services must be of versions that fit. If they are, tell both data-protection officers.",
     "PROPOSER_REMOVED": "",

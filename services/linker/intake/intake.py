@@ -332,7 +332,7 @@ class Intake:
         period = Period.parse(header.period)
         if header.rows and rows.outside_period(staged, dataset, period.start, period.end):
             violation = FieldViolation("header.period", "expected the period of the rows")
-            raise InvalidError("the rows are not of the period that the header names", "PERIOD_MISMATCH", [violation])
+            raise InvalidError("the rows are of another period than the one given", "PERIOD_MISMATCH", [violation])
         source, delivery_id = key
         if dataset.encoded:  # nobody will ask later; a delivery may arrive over days
             keys.check(header, source, self._purpose, self._key_states)
