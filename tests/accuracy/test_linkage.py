@@ -1,4 +1,4 @@
-"""Is encoded linkage good enough? On FEBRL's published data, with what `bench/linkage.toml` fixed beforehand."""
+"""Is encoded linkage good enough? On FEBRL's published data, with what `bench/linkage.toml` has written down."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ alone, with or without hardening: whatever can be compared can be counted. Harde
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,17 +64,21 @@ def read(town: Town, schema: LinkageSchema, key: EncodingKey, known: int = 0) ->
     return ListAttacker(town.country, 2).read(town.encodings(schema, key), town.counts, first)
 
 
-def test_unhardened_encodings_are_read(town: Town) -> None:
+def test_unhardened_encodings_are_read(town: Town, say: Callable[..., None]) -> None:
     """The control: of plain Bloom filters a list of names and frequencies reads nearly all under most keys."""
     names = [town.shares(read(town, UNHARDENED, key).by_pattern)[0] for key in KEYS]
+    say(least=min(names), most=max(names))
     assert min(names) > 0.5, "the attacker's luck depends on the key"
     assert float(np.median(names)) > 0.95
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_hardened_encodings_give_away_only_what_counting_does(town: Town, key: EncodingKey) -> None:
+def test_hardened_encodings_give_away_only_what_counting_does(
+    town: Town, key: EncodingKey, say: Callable[..., None]
+) -> None:
     reading = read(town, SCHEMA, key)
     counted, learnt = town.shares(reading.by_frequency), town.shares(reading.by_pattern)
+    say(names_by_counting=counted[0], persons_by_counting=counted[1], names=learnt[0], persons=learnt[1])
     assert learnt[0] < 0.05
     assert learnt[1] < counted[1] + 0.05
     assert counted[1] < 0.45, "the few most frequent names, which many persons have"
@@ -82,13 +87,17 @@ def test_hardened_encodings_give_away_only_what_counting_does(town: Town, key: E
 @pytest.mark.parametrize(
     ("schema", "least", "most"), [(UNHARDENED, 0.95, 1.0), (SPARSE, 0.4, 1.0), (SCHEMA, 0.0, 0.06)]
 )
-def test_known_names_teach_little_about_others(town: Town, schema: LinkageSchema, least: float, most: float) -> None:
+def test_known_names_teach_little_about_others(
+    town: Town, schema: LinkageSchema, least: float, most: float, say: Callable[..., None]
+) -> None:
     """Who knows the hundred most frequent names for certain; filters have to be half full for diffusion to help."""
     known = 100
     others = np.argsort(-town.counts, kind="stable")[known:]
     for key in KEYS[:3]:
         reading = read(town, schema, key, known).by_pattern
-        assert least <= float((reading[others] == town.truth[others]).mean()) <= most
+        share = float((reading[others] == town.truth[others]).mean())
+        say(others=share)
+        assert least <= share <= most
 
 
 def test_tokens_of_a_known_person_are_found_only_without_a_key() -> None:

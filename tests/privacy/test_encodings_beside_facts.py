@@ -6,6 +6,7 @@ news, and the page is to be changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from functools import cache
 
@@ -64,17 +65,22 @@ def bigram_likeness(names: tuple[str, ...]) -> Floats:
     [(UNHARDENED, 100, 0.3, 1.0), (SCHEMA, 100, 0.0, 0.15), (SCHEMA, 500, 0.3, 0.8)],
     ids=["unhardened", "hundred known", "half known"],
 )
-def test_known_names_teach_others_by_likeness(schema: LinkageSchema, known: int, least: float, most: float) -> None:
+def test_known_names_teach_others_by_likeness(
+    schema: LinkageSchema, known: int, least: float, most: float, say: Callable[..., None]
+) -> None:
     """Diffusion makes likeness noisy: a hundred known names read few others, half of all the rest."""
     names, held = town()
     made = encodings(schema, "family_name", [names[place] for place in held])
     attacker = NeighbourAttacker(made[:known], held[:known], bigram_likeness(names)[:, held[:known]])
     share = float((attacker.read(made[known:]) == held[known:]).mean())
+    say(others=share)
     assert least <= share <= most
 
 
-@pytest.mark.parametrize(("known", "least"), [(20, 0.2), (200, 0.8)])
-def test_birth_dates_are_read_by_who_has_the_age_anchors_and_knows_some_persons(known: int, least: float) -> None:
+@pytest.mark.parametrize(("known", "least"), [(20, 0.2), (100, 0.5), (200, 0.8)])
+def test_birth_dates_are_read_by_who_has_the_age_anchors_and_knows_some_persons(
+    known: int, least: float, say: Callable[..., None]
+) -> None:
     """The facts say the month, and dates differ in few digits: whom one knows tells the day of the others."""
     first = date(1925, 1, 1)
     days = [first + timedelta(day) for day in range((date(2014, 1, 1) - first).days)]
@@ -89,11 +95,14 @@ def test_birth_dates_are_read_by_who_has_the_age_anchors_and_knows_some_persons(
     possible = anchor[others][:, None] == anchor
     assert possible.sum(axis=1).min() >= 28, "without the encodings a guess is right once a month"
     share = float((attacker.read(made[known:], possible) == others).mean())
+    say(others=share)
     assert share >= least
 
 
 @pytest.mark.parametrize(("persons", "least"), [(40_000, 0.6), (650_000, 0.8)])
-def test_given_names_are_read_by_who_counts_them_by_sex_and_birth_year(persons: int, least: float) -> None:
+def test_given_names_are_read_by_who_counts_them_by_sex_and_birth_year(
+    persons: int, least: float, say: Callable[..., None]
+) -> None:
     """Names come and go; how often each was given in which years is public, and the facts have sex and age anchor.
 
     500 names with Zipf-Mandelbrot frequencies, each in fashion around some year for 8 to 25 years; the municipality's
@@ -113,6 +122,7 @@ def test_given_names_are_read_by_who_counts_them_by_sex_and_birth_year(persons: 
     by_rank[np.argsort(-counts[held].sum(axis=1), kind="stable")] = np.argsort(-country.sum(axis=1))[: len(held)]
     by_years = np.array([_likeliest(counts[name], country * persons, names % 2 == name % 2) for name in held])
     shares = [float(counts[held][read == held].sum() / persons) for read in (by_rank, by_years)]
+    say(persons_by_rank=shares[0], persons_by_years=shares[1])
     assert shares[0] < 0.4
     assert shares[1] >= least
 

@@ -5,7 +5,7 @@
 2. Each distinct gram is hashed once with keyed BLAKE2b (RFC 7693) to `hashes` places of a filter (Schnell, Bachteler,
    Reiher 2009; independent words of one digest in place of double hashing, which patterns give away).
 3. Diffusion: each bit given away is the exclusive or of `taps` different filter bits, chosen by a key; each filter bit
-   is used `taps` times (after Armknecht, Heng, Schnell 2022). So no bit stands for a gram, while values that differ in
+   is used `taps` times (after Armknecht, Heng, Schnell 2023). So no bit stands for a gram, while values that differ in
    few grams still differ in few bits. It hides grams only where filters are half full: so schemas choose `hashes`.
 
 What it cannot do: the same value has the same bits. Whoever holds many encodings can count how often each occurs, with
