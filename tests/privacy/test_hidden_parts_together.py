@@ -82,8 +82,8 @@ def followed(release: Release, through: int) -> dict[tuple[int, ...], set[Part]]
         for cell in table.cells:
             if cell.status is CellStatus.PUBLISHED:
                 names = dict(zip((axis.name for axis in definition.axes), cell.categories, strict=True))
-                part = (_leaves(GROUPS, names["group"]), _leaves(DEPARTMENTS, names["department"]))
-                told.append(indicator((*part, _leaves(TYPES, names.get("type", "all"))), months))
+                part = (leaves(GROUPS, names["group"]), leaves(DEPARTMENTS, names["department"]))
+                told.append(indicator((*part, leaves(TYPES, names.get("type", "all"))), months))
     _, sizes, space = np.linalg.svd(np.array(told), full_matrices=False)
     basis = space[sizes > 1e-8 * sizes[0]]
     found = {}
@@ -95,7 +95,8 @@ def followed(release: Release, through: int) -> dict[tuple[int, ...], set[Part]]
     return found
 
 
-def _leaves(every: Sequence[str], name: str) -> tuple[str, ...]:
+def leaves(every: Sequence[str], name: str) -> tuple[str, ...]:
+    """Return the leaves of a category of an axis."""
     return tuple(every) if name == "all" else NET.get(name, (name,))
 
 

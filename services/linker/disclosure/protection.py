@@ -36,7 +36,7 @@ from linker.disclosure.unions import united, united_again
 from linker.disclosure.views import View, remainders, views
 from linker.tables.registered_table import RegisteredTable, Unit
 
-_ROUNDS = 4  # times that a pattern is looked at for what hidden parts tell together
+_ROUNDS = 8  # times that a pattern is looked at for what hidden parts tell together
 
 
 class Reason(Enum):

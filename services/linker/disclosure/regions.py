@@ -44,6 +44,24 @@ def contributions_to(regions: Sequence[Region], rows: pl.DataFrame, columns: Seq
     )
 
 
+def contributions_together(unions: Sequence[Sequence[Region]], rows: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Return `region` (the place of a union), `contributor` and the column: net over regions with nothing in common.
+
+    `rows` as in `contributions_to`.
+    """
+    regions = list(dict.fromkeys(region for union in unions for region in union))
+    number = {region: place for place, region in enumerate(regions)}
+    pairs = [(number[region], place) for place, union in enumerate(unions) for region in union]
+    parts = pl.DataFrame(pairs, schema={"region": pl.Int64(), "union": pl.Int64()}, orient="row")
+    return (
+        contributions_to(regions, rows, [column])
+        .join(parts, on="region")
+        .group_by(pl.col("union").alias("region"), CONTRIBUTOR)
+        .agg(pl.col(column).sum())
+        .filter(pl.col(column) != 0)
+    )
+
+
 def unlinked(nets: pl.DataFrame, column: str, size: int, *, counted: bool) -> LinkedSystem:
     """Return regions as cells of a system without equations, to which the rules of single cells can be put.
 

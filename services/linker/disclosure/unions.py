@@ -6,7 +6,8 @@ it is unsafe, or its change since an earlier release is, it must stay uncertain 
 
 1. Before anything is hidden: the unsafe parts of each sum, together, and the parts that an earlier release hid: what
    they were together followed from it.
-2. Once there is a pattern: any two to four hidden parts of a sum, and all of them, that no witness moves far.
+2. Once there is a pattern: any two to four hidden parts of a sum, and all of them, that no witness moves far; and
+   what is left of a sum over several axes when shown numbers are taken away (`parts`).
 
 It knows amounts only: a count of few could not reach the threshold if the sum of the hidden ones were known and small.
 """
@@ -23,13 +24,13 @@ import polars as pl
 from linker.disclosure.changes import Difference, change_rules
 from linker.disclosure.facts import CONTRIBUTOR, MONTH, FactFrame
 from linker.disclosure.needs import Needs, ProtectionPolicy, needs
+from linker.disclosure.parts import Union, lines, rests
 from linker.disclosure.pattern import Pattern
-from linker.disclosure.regions import contributions_to, unlinked
+from linker.disclosure.regions import contributions_together, unlinked
 from linker.disclosure.registered_system import Months, Place, RegisteredSystem, restricted, strictest
 from linker.disclosure.relations import CombinationFacts, Relation, related
 from linker.disclosure.views import View
 
-_Union = tuple[Place, tuple[int, ...]]  # where it is, and the cells that it is the sum of
 _TOGETHER = 4  # hidden parts that are looked at together, besides all of them
 _AT_ONCE = 200  # unions at a time
 
@@ -83,11 +84,16 @@ def united_again(
 
     Guarantee: of every sum of a table, two to four hidden parts, and all of them, are together safe, or a virtual cell
     with needs, or can be further from the truth than any need of theirs by a witness of the pattern. Needs of changes
-    are taken to be no larger than p % of the parts' largest amounts.
+    are taken to be no larger than p % of the parts' largest amounts. What `rests` finds of sums over several axes is
+    safe, or a virtual cell with needs.
     """
     frames = _amounts(facts)
     hidden = [union for view in _shown(registered, frames) for union in _hidden(registered, view, pattern)]
-    wanted = _doubtful(registered, dict(hidden), pattern, policies)
+    up, down = pattern.ranges()
+    wanted = _doubtful(registered, hidden, pattern, policies)
+    for view in registered.views:
+        if view.column in frames:
+            wanted += rests(registered, view, (up == 0) & (down == 0))
     return _with(registered, frames, wanted, differences, found, policies)
 
 
@@ -102,15 +108,15 @@ def _shown(registered: RegisteredSystem, frames: Mapping[str, FactFrame]) -> lis
 def _with(
     registered: RegisteredSystem,
     frames: Mapping[str, FactFrame],
-    unions: Sequence[_Union],
+    unions: Sequence[Union],
     differences: Sequence[Difference],
     found: Needs,
     policies: Mapping[str, ProtectionPolicy],
 ) -> tuple[RegisteredSystem, Needs]:
-    wanted: dict[tuple[str, Months], dict[Place, tuple[int, ...]]] = {}
-    for place, cells in unions:
-        if place not in registered.places:
-            wanted.setdefault((place[0], place[2]), {})[place] = cells
+    wanted: dict[tuple[str, Months], dict[Place, Union]] = {}
+    for each in unions:
+        if each.place not in registered.places:
+            wanted.setdefault((each.place[0], each.place[2]), {})[each.place] = each
     parts = [
         _judged(registered, frames[column], mine, differences, policies) for (column, _), mine in sorted(wanted.items())
     ]
@@ -129,9 +135,9 @@ def _with(
     )
 
 
-def _unions(registered: RegisteredSystem, view: View, found: Needs) -> Iterator[_Union]:
+def _unions(registered: RegisteredSystem, view: View, found: Needs) -> Iterator[Union]:
     """Yield the unsafe parts of each sum of a view, where there are several and others, and the sum is safe."""
-    for line in _lines(registered, view):
+    for line in lines(registered, view):
         unsafe = [found.primary[cell] for cell in line.cells]
         full = [registered.system.contributors[cell] > 0 for cell in line.cells]
         others = any(here and not bad for here, bad in zip(full, unsafe, strict=True))
@@ -139,21 +145,21 @@ def _unions(registered: RegisteredSystem, view: View, found: Needs) -> Iterator[
             yield line.union([number for number, bad in enumerate(unsafe) if bad])
 
 
-def _hidden_then(registered: RegisteredSystem, view: View, differences: Sequence[Difference]) -> Iterator[_Union]:
+def _hidden_then(registered: RegisteredSystem, view: View, differences: Sequence[Difference]) -> Iterator[Union]:
     """Yield the parts of each sum of a view that an earlier release hid, where there are several."""
-    lines = list(_lines(registered, view))
+    every = list(lines(registered, view))
     for each in differences:
         if each.months == view.months and view.column in each.columns:
-            for line in lines:
-                then = [each.known.get((*line.union([part])[0][:2], each.before)) for part in range(len(line.cells))]
+            for line in every:
+                then = [each.known.get((*line.union([part]).place[:2], each.before)) for part in range(len(line.cells))]
                 parts = [part for part, known in enumerate(then) if known is not None and any(known)]
                 if len(parts) > 1:
                     yield line.union(parts)
 
 
-def _hidden(registered: RegisteredSystem, view: View, pattern: Pattern) -> Iterator[_Union]:
+def _hidden(registered: RegisteredSystem, view: View, pattern: Pattern) -> Iterator[Union]:
     """Yield every two to four hidden parts of each sum of a view, and all of them."""
-    for line in _lines(registered, view):
+    for line in lines(registered, view):
         parts = [
             number
             for number, cell in enumerate(line.cells)
@@ -164,73 +170,25 @@ def _hidden(registered: RegisteredSystem, view: View, pattern: Pattern) -> Itera
                 yield line.union(chosen)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Line:
-    """A sum and its parts, along one axis of a view: cells, and the axis, leaf of each part and region around."""
-
-    view: View
-    axis: str
-    leaves: tuple[str, ...]
-    around: tuple[tuple[str, tuple[str, ...]], ...]
-    sum_: int
-    cells: tuple[int, ...]
-    whole: int  # leaves that the axis has
-
-    def union(self, parts: Sequence[int]) -> _Union:
-        """Return some parts as one region: its place, and their cells."""
-        region = list(self.around)
-        if len(parts) < self.whole:
-            region.append((self.axis, tuple(sorted(self.leaves[part] for part in parts))))
-        return (self.view.column, tuple(sorted(region)), self.view.months), tuple(self.cells[part] for part in parts)
-
-
-def _lines(registered: RegisteredSystem, view: View) -> Iterator[_Line]:
-    """Yield each sum of a view, along each axis."""
-    cells = registered.cells(view).reshape([len(axis.codes) for axis in view.axes])
-    within = [(name, tuple(sorted(each))) for name, each in view.within.items()]
-    for number, axis in enumerate(view.axes):
-        along = np.moveaxis(cells, number, 0)
-        others = view.axes[:number] + view.axes[number + 1 :]
-        for sum_, members in list(enumerate(axis.members()))[len(axis.leaves) :]:
-            leaves = tuple(axis.leaves[member] for member in members)
-            for at in np.ndindex(along.shape[1:]):
-                around = list(within)
-                for other, code in zip(others, at, strict=True):
-                    mine = other.members()[code]
-                    if len(mine) < len(other.leaves):
-                        around.append((other.name, tuple(sorted(other.leaves[member] for member in mine))))
-                parts = along[(list(members), *at)]
-                yield _Line(
-                    view,
-                    axis.name,
-                    leaves,
-                    tuple(around),
-                    int(along[(sum_, *at)]),
-                    tuple(map(int, parts)),
-                    len(axis.leaves),
-                )
-
-
 def _doubtful(
     registered: RegisteredSystem,
-    unions: Mapping[Place, tuple[int, ...]],
+    unions: Sequence[Union],
     pattern: Pattern,
     policies: Mapping[str, ProtectionPolicy],
-) -> list[_Union]:
+) -> list[Union]:
     """Return the unions that no witness moves further up and down than the most that they could need."""
     system, percent = registered.system, max(policy.p_percent or 0 for policy in policies.values())
     share = max(policy.interval_percent for policy in policies.values())
     least = max(policy.interval_minimum for policy in policies.values())
     moved = np.array(pattern.witnesses).reshape(-1, len(system))
     found = []
-    by_size: dict[int, list[_Union]] = {}
-    for place, cells in unions.items():
-        if place not in registered.places:
-            by_size.setdefault(len(cells), []).append((place, cells))
+    by_size: dict[int, list[Union]] = {}
+    for union in {each.place: each for each in unions if each.place not in registered.places}.values():
+        by_size.setdefault(len(union.cells), []).append(union)
     for _, mine in sorted(by_size.items()):
         for start in range(0, len(mine), _AT_ONCE):
             part = mine[start : start + _AT_ONCE]
-            together = np.array([each for _, each in part])
+            together = np.array([each.cells for each in part])
             sums = moved[:, together].sum(axis=2)
             reach = np.minimum(sums.max(axis=0, initial=0), -sums.min(axis=0, initial=0))
             values, largest = np.abs(system.values[together].sum(axis=1)), system.largest[together].sum(axis=1)
@@ -242,27 +200,27 @@ def _doubtful(
 def _judged(
     registered: RegisteredSystem,
     frame: FactFrame,
-    unions: Mapping[Place, tuple[int, ...]],
+    unions: Mapping[Place, Union],
     differences: Sequence[Difference],
     policies: Mapping[str, ProtectionPolicy],
 ) -> _United:
     """Return those that are unsafe, of one column and months."""
     places = list(unions)
     column, _, months = places[0]
-    size, regions = len(places), [region for _, region, _ in places]
+    size, regions = len(places), [unions[place].regions for place in places]
     rows = frame.frame.filter(pl.col(MONTH).is_in(months)) if frame.flow else frame.frame
-    nets = contributions_to(regions, rows, [column])
+    nets = contributions_together(regions, rows, column)
     own = unlinked(nets, column, size, counted=False)
     mine = {
-        name: np.array([flags[list(cells)].any() for cells in unions.values()], bool)
+        name: np.array([flags[list(each.cells)].any() for each in unions.values()], bool)
         for name, flags in registered.policies.items()
     }
     parts = [restricted(needs(own, policies[name]), flags) for name, flags in mine.items()]
     for each in differences:
         if each.frame == frame.name and each.months == months and column in each.columns:
-            compared = np.array([{name for name, _ in region} <= each.axes for region in regions], bool)
-            there = [region if same else () for region, same in zip(regions, compared, strict=True)]
-            changed = unlinked(contributions_to(there, each.rows, [column]), column, size, counted=False)
+            compared = np.array([{name for part in parts for name, _ in part} <= each.axes for parts in regions], bool)
+            there = [parts if same else () for parts, same in zip(regions, compared, strict=True)]
+            changed = unlinked(contributions_together(there, each.rows, column), column, size, counted=False)
             parts += [
                 restricted(change_rules(changed, policies[name]), flags & compared) for name, flags in mine.items()
             ]
@@ -278,8 +236,8 @@ def _judged(
         places=[places[each] for each in kept],
         relations=[
             Relation(
-                f"{registered.system.labels[unions[places[each]][0]]}, and what is unsafe beside it",
-                dict.fromkeys(unions[places[each]], 1),
+                f"{registered.system.labels[unions[places[each]].cells[0]]}, and what is unsafe beside it",
+                dict.fromkeys(unions[places[each]].cells, 1),
                 CombinationFacts(
                     contributors=int(own.contributors[each]),
                     absolute=int(own.absolute[each]),
