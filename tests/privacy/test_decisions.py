@@ -35,6 +35,7 @@ from tests.unit.audit.logs import KEY, Log
 
 CPR_1, REPLACEMENT_1 = (KeyVersionName(DOMAIN, kind, 1) for kind in (Kind.CPR, Kind.REPLACEMENT))
 NAMES = ("activate", "enrol", "disable", "remove", "compromise", "destroy")
+_STEPS = ("ProposeChange", "ApplyChange", "key.destroy")
 Entries = list[dict[str, Any]]
 
 
@@ -234,7 +235,9 @@ def document_of_another_change(story: Story, entries: Entries) -> int:
     return proof(
         entries,
         new + 1,
-        lambda one: one.update(document_sha256=shown["document_sha256"], signatures=shown["signatures"]),
+        lambda one: one.update(
+            action="disable", document_sha256=shown["document_sha256"], signatures=shown["signatures"]
+        ),
     )
 
 
@@ -330,6 +333,20 @@ def out_of_the_grave(story: Story, entries: Entries) -> int:
     return len(entries) - 1
 
 
+def destroyed_twice(story: Story, entries: Entries) -> int:
+    """Signed by everybody, and impossible: the service would have refused it."""
+    change = replace(story.changes["destroy"], change_id="6f9f1d4e-0000-4000-8000-000000000009")
+    propose, apply, effect = (copy.deepcopy(entries[story.at(rpc, "destroy")]) for rpc in _STEPS)
+    told = {"change_id": change.change_id, "document_sha256": digest(change.document()).hex()}
+    by = ((Verb.PROPOSE, "custodian/a"), (Verb.APPROVE, "custodian/b"), (Verb.APPROVE, "reviewer/r"))
+    signatures = [story.signature(verb, name, change) for verb, name in by]
+    entries += [propose, apply, effect]
+    proof(entries, -3, lambda one: one.update(told, document=json.loads(change.document())))
+    proof(entries, -2, lambda one: one.update(told, signatures=signatures))
+    proof(entries, -1, lambda one: one.update(told))
+    return len(entries) - 1
+
+
 def unknown_event(story: Story, entries: Entries) -> int:
     entries.append(key_entry(rpc="key.replay-active", key_version=1))
     return len(entries) - 1
@@ -357,6 +374,7 @@ CHANGED: tuple[Forgery, ...] = (
     another_key,
     replayed,
     out_of_the_grave,
+    destroyed_twice,
     unknown_event,
     made_by_a_stranger,
     made_by_nobody,
