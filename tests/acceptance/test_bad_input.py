@@ -395,7 +395,7 @@ def test_a_certificate_of_another_role_delivers_nothing(
         IntakeServiceStub(opened).Deliver(iter([pb.DeliverRequest()]))
     error = from_rpc_error(caught.value)
     assert (error.reason, error.exit_code) == ("ACCESS_DENIED", 4)
-    assert str(error).endswith("Use a certificate with another role, or ask the service's operator for access.")
+    assert "may not do this: it is for a source system. Use a certificate of such a role, or ask" in str(error)
     assert held(stack) == before
 
 
