@@ -182,8 +182,10 @@ class LinkageQuality(_message.Message):
     precision_high: _builtins.float
     """Absent when precision is."""
     recall: _builtins.float
-    """Expected share of the linkable amount that was linked, in [0, 1], with the ends
-    of its 95 % interval. Absent when nothing could be linked.
+    """Expected share of the amount of payers in the register that was linked, in
+    [0, 1], with the ends of its 95 % interval. Payers told in part are taken to be
+    registered as often as those told in full. Absent when nothing could be linked,
+    or nobody is told in full.
     """
     recall_low: _builtins.float
     """Absent when recall is."""
