@@ -133,7 +133,8 @@ def _serve(settings: LinkerSettings, folder: Path) -> None:
             add_LinkageServiceServicer_to_server(LinkageApi(runs), target)
             add_RekeyingServiceServicer_to_server(RekeyingApi(rekeyings), target)
             add_ReviewServiceServicer_to_server(ReviewApi(Review(store)), target)
-            add_StatisticsServiceServicer_to_server(StatisticsApi(tables, disclosure.policy, releases, families), target)
+            statistics = StatisticsApi(tables, disclosure.policy, releases, families)
+            add_StatisticsServiceServicer_to_server(statistics, target)
             log.register(target)
 
         access = AccessTable.load(settings.access)

@@ -52,8 +52,8 @@ FACTS: Mapping[str, pl.Schema] = {name: _fact(dataset) for name, dataset in data
 # Key: source, encoding_id. What became of a record without a usable CPR number. delivery_id: of its encodings, or of
 # the answer where there are none. posting_id: the delivery of the record's posting, null where it has none; of another
 # delivery's posting the row says nothing. register_id: the delivery of the register's encodings that it was compared
-# with, null where a source's answer decided. status: linked, review or unlinked. person_id: null unless linked, and of whom
-# an exclusion takes out. missing: fields of the linkage schema without a usable value.
+# with, null where a source's answer decided. status: linked, review or unlinked. person_id: null unless linked, and of
+# whom an exclusion takes out. missing: fields of the linkage schema without a usable value.
 LINKS = pl.Schema(
     {
         "source": pl.String(),
