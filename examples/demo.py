@@ -149,7 +149,7 @@ def _released_again(stack: Stack, extracts: Path, work: Path, link: Sequence[str
     for delivery in corrected(extracts, work / "corrected"):
         _deliver(stack, delivery, work / "corrected", work / "rejects")
     said = stack.run(OPERATOR, *link).stdout
-    again = said.count("released as registered")
+    again = said.count("released: ")
     _say(f"Released again: {again} tables; those that say the same stand. A number marked r1 is of revision 1: how it")
     _say("changed would tell about few families, so the old one stays.\n")
     _kinlink(stack, CONSUMER, "table", "get", CORRECTED_TABLE)

@@ -33,7 +33,7 @@ def last_act(stack: Stack, tables: int, link: Sequence[str], kept: Path, out: Pa
     say(f"Proposed and approved again: the old key is destroyed\n\n$ kinlink keys status {line}")
     say(escape(_of_kind("cpr", stack.run(DPO, "keys", "status", line).stdout)))
     outcomes = stack.run(OPERATOR, *link).stdout
-    same = outcomes.count("unchanged: the live release stands")
+    same = outcomes.count("unchanged: ")
     say(f"Recomputed from the rekeyed store: {same} of {tables} tables are equal to those released before")
     verified = control(stack.run, kept)
     say("\n$ kinlink audit verify")
