@@ -86,7 +86,7 @@ def quality(run: Run, found: Mapping[str, Judgement]) -> str:
     covered = {(row.source, row.method): row.share_amount for row in run.coverage}
     head = (
         f"{'':<8}{'by CPR':>7}{'encoded':>9}{'records':>8}{'linked':>7}{'review':>7}"
-        f"{'precision':>19}{'true':>7}{'recall':>19}{'true':>7}"
+        f"{'precision':>20}{'true':>7}{'recall':>20}{'true':>7}"
     )
     lines = [head]
     for each in run.quality:
@@ -96,8 +96,8 @@ def quality(run: Run, found: Mapping[str, Judgement]) -> str:
         true = found[each.source]
         lines.append(
             f"{each.source:<8}{exact:>7}{encoded:>9}{each.records:>8,}{each.linked:>7,}{each.in_review:>7,}"
-            f"{_interval(each.precision):>19}{_percent(true.precision):>7}"
-            f"{_interval(each.recall):>19}{_percent(true.recall):>7}"
+            f"{_interval(each.precision):>20}{_percent(true.precision):>7}"
+            f"{_interval(each.recall):>20}{_percent(true.recall):>7}"
         )
     return "\n".join([*lines, _MEANING])
 
