@@ -184,6 +184,17 @@ def test_while_somebody_reads_the_files_are_wiped_later(engine: sa.Engine) -> No
     assert in_files(engine)[:2] == [False, False]
 
 
+def test_a_reader_of_other_tables_keeps_no_erased_basis_in_the_files(engine: sa.Engine) -> None:
+    """It sees an old state, in which the bases are there."""
+    age(engine, 201, *store(engine, 2010, 2010, 2010))
+    with database.read(engine) as reader:
+        reader.execute(sa.select(RELEASES)).all()
+        erase(engine)
+    erase(engine)
+    assert in_files(engine) == [False, False, False]
+    assert [each.basis for each in Releases(engine).history()] == [None, None, None]
+
+
 def test_a_basis_that_was_lost_closes_its_year_and_does_not_hide_the_release(engine: sa.Engine) -> None:
     first, second = store(engine, 2010, 2010)
     with engine.begin() as connection:
