@@ -183,6 +183,14 @@ def expired(story: Story, entries: Entries) -> int:
     )
 
 
+def expired_under_an_old_date(story: Story, entries: Entries) -> int:
+    """A paper that was never used, and an entry dated back to its days: what was signed before it is younger."""
+    at = expired(story, entries)
+    written = entries[at]["recorded_at"]
+    entries[at]["recorded_at"] = f"{int(written[:4]) - 1}{written[4:]}"
+    return at
+
+
 def not_written_yet(story: Story, entries: Entries) -> int:
     change = story.changes["destroy"]
     return resigned(
@@ -245,6 +253,24 @@ def nobody_signs_a_compromise(story: Story, entries: Entries) -> int:
     return proof(entries, story.at("ProposeChange", "compromise"), lambda told: told.pop("signature"))
 
 
+def restore_by_another_document(story: Story, entries: Entries) -> int:
+    """As if a store had been put back: behind a restore an entry may say that a key was lost."""
+    at = story.at("ApplyChange", "remove")
+    entries[at]["rpc"] = "keystore.restore"
+    entries.insert(at + 1, key_entry(rpc="key.lost", key_version=2))
+    return at
+
+
+def no_time_at_all(story: Story, entries: Entries) -> int:
+    at = story.at("ApplyChange", "destroy")
+    entries[at]["recorded_at"] = "9999-12-31T23:59:59.000000+00:00"
+    return at
+
+
+def action_is_a_list(story: Story, entries: Entries) -> int:
+    return proof(entries, story.at("ApplyChange", "destroy"), lambda told: told.update(action=["destroy"]))
+
+
 def enrolled_by_one(story: Story, entries: Entries) -> int:
     return proof(entries, story.at("ApplyChange", "enrol"), lambda told: told["signatures"].pop())
 
@@ -265,6 +291,10 @@ UNSIGNED: dict[Forgery, str] = {
     removed_person: "it needs 1 more approval",
     proposer_is_a_reviewer: "it needs a custodian as its proposer",
     expired: "it needs to be proposed again: it expired",
+    expired_under_an_old_date: "it needs to be proposed again: it expired",
+    restore_by_another_document: "its document is of another change",
+    no_time_at_all: "its entry is of no time at all",
+    action_is_a_list: "its document is of another change",
     not_written_yet: "its document was not written yet",
     another_log: "it needs a document for the log",
     another_document: "the signature of custodian/a is not of the document, or not theirs",
@@ -362,6 +392,24 @@ def made_by_nobody(story: Story, entries: Entries) -> int:
     return len(entries) - 1
 
 
+def made_again(story: Story, entries: Entries) -> int:
+    """Another key under the number of the one that is in use, made by whoever may make the next."""
+    entries.append(key_entry(rpc="key.create", key_version=2, caller="spiffe://kinlink.test/custodian/a"))
+    return len(entries) - 1
+
+
+def made_out_of_turn(story: Story, entries: Entries) -> int:
+    entries.append(key_entry(rpc="key.create", key_version=4, caller="spiffe://kinlink.test/custodian/a"))
+    return len(entries) - 1
+
+
+def effect_that_failed(story: Story, entries: Entries) -> int:
+    """Everybody signed; the key, as the entry says, is still there."""
+    at = story.at("key.destroy")
+    entries[at]["outcome"] = "failed"
+    return at
+
+
 def not_readable(story: Story, entries: Entries) -> int:
     entries.append(key_entry(rpc="key.destroy", key_version=2, evidence="{ }"))
     return len(entries) - 1
@@ -378,6 +426,9 @@ CHANGED: tuple[Forgery, ...] = (
     unknown_event,
     made_by_a_stranger,
     made_by_nobody,
+    made_again,
+    made_out_of_turn,
+    effect_that_failed,
     not_readable,
 )
 
@@ -417,6 +468,17 @@ def test_other_first_signers_are_named(story: Story, tmp_path: Path) -> None:
     assert {one.first for one in found[1:] if one.kind == K.CHANGE_UNSIGNED} >= {story.at("ApplyChange", "activate")}
     entries.append({**entries[0]})
     assert verified(story, entries, tmp_path).findings[0].first == len(entries) - 1, "a second genesis"
+
+
+def test_first_entry_that_names_nobody_is_named(story: Story, tmp_path: Path) -> None:
+    for signers in (5, [5], [{"name": 5, "public_key": ""}]):
+        entries = copy.deepcopy(story.entries)
+        proof(entries, 0, lambda told, signers=signers: told.update(signers=signers))
+        first = verified(story, entries, tmp_path).findings[0]
+        assert (first.kind, first.first) == (K.CHANGE_UNSIGNED, 0)
+    entries = copy.deepcopy(story.entries)
+    at = proof(entries, story.at("ProposeChange", "compromise"), lambda told: told.update(action=["compromise"]))
+    assert {one.first for one in verified(story, entries, tmp_path).findings} == {at + 1}
 
 
 def test_part_of_a_log_is_not_judged(story: Story, tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ of a change that takes effect their signatures. Read from its beginning, the log
 which state each key version is.
 
 1. A change takes effect by its document, and by the signatures that its action needs (`approvals`), of people enrolled
-   at that entry, with the keys that they have there.
+   at that entry, with the keys that they have there; and before it expires, also by what was signed before it.
 2. What becomes of keys stands directly behind it: what the document says, no more and no less, and what follows from
    it (an activated version's predecessor retires).
-3. A key version changes its state in no other way; a new one is made by the service for a line that has none, or by an
-   enrolled custodian, and does nothing until a change activates it.
+3. A key version changes its state in no other way; a new one is made once, the next of its line: by the service for a
+   line that has none, or by an enrolled custodian, and does nothing until a change activates it.
 4. A person whose enrolment does not stand these rules is not enrolled here: what rests on it is named as well.
 
 *Guarantee:* where nothing is found, every change of keys and signers that the log tells was signed as rule 1 says,
@@ -23,7 +23,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from kinlink.approvals import RULES, Verb, conflict, verify
@@ -55,6 +55,7 @@ _CREATE, _ATTEST = "key.create", "key.attest"
 _TOLD: Final = re.compile(rb'"rpc":"(?:key\.|' + rb"|".join(re.escape(f'{name}"'.encode()) for name in (
     _PROPOSE, _APPLY, _RESTORE, _GENESIS, _GAP
 )) + rb")")  # fmt: skip
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCKS: Final = timedelta(minutes=5)  # between the look at the clock that decided, and the entry
 
 
@@ -71,12 +72,12 @@ class Decisions:
     _documents: dict[str, bytes] = field(default_factory=dict)  # SHA-256 → what was proposed
     _applied: set[str] = field(default_factory=set)
     _signed: int = 0
+    _newest: datetime = _EVER  # when the last document was written that was signed
     _states: dict[KeyVersion, str] = field(default_factory=dict)
     _due: deque[tuple[str, KeyVersion]] = field(default_factory=deque)  # what must stand in the next entries
     _by: str = ""  # the change that the next entries may be of
     _unread: bool = False  # whose document is not known, and that was named for it
     _replaying: bool = False  # behind a restore, whose entries say what it put right
-
     _has_gap: bool = False  # entries are missing, as one says: in which state keys are is not known
 
     def __post_init__(self) -> None:
@@ -135,7 +136,7 @@ class Decisions:
         try:
             self._genesis = str(proof["genesis_sha256"])
             told = tuple(map(_signer, proof["signers"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             self._find(FindingKind.CHANGE_UNSIGNED, place, "The first entry does not say who the first signers are.")
             return
         kept = self.genesis
@@ -152,7 +153,7 @@ class Decisions:
 
     def _propose(self, place: int, entry: Entry, proof: Mapping[str, Any]) -> None:
         self._keep_document(proof)
-        if proof.get("action") in {action.value for action, rule in RULES.items() if not rule.approvals}:
+        if str(proof.get("action")) in {action.value for action, rule in RULES.items() if not rule.approvals}:
             self._apply(place, entry, {**proof, "signatures": [{**proof, "verb": Verb.PROPOSE.value}]})
 
     def _keep_document(self, proof: Mapping[str, Any]) -> None:
@@ -175,6 +176,8 @@ class Decisions:
             wrong = [f"its document is none ({error})"]
         except LookupError as error:
             wrong = [str(error.args[0])]
+        except OverflowError:
+            wrong = ["its entry is of no time at all"]
         if wrong:
             text = f"Entry {place}: the change {name} took effect, and {'; '.join(wrong)}."
             self._find(FindingKind.CHANGE_UNSIGNED, place, text)
@@ -201,7 +204,8 @@ class Decisions:
 
     def _lacking(self, entry: Entry, proof: Mapping[str, Any], change: Change, signed: SignedChange) -> list[str]:
         found = []
-        if change.change_id != proof.get("change_id") or change.action.value != proof.get("action", change.action):
+        told = change.change_id, change.action.value, change.action is Action.RESTORE
+        if told != (proof.get("change_id"), proof.get("action", change.action), entry.rpc == _RESTORE):
             found.append("its document is of another change")
         for one in signed.signatures:
             keys = [key for name, key in self._once if name == one.signer]
@@ -209,11 +213,12 @@ class Decisions:
                 found.append(f"{one.signer}, who signed it, was never enrolled")
             elif not any(verify(key, one.verb, one.signer, signed.document, one.signature) for key in keys):
                 found.append(f"the signature of {one.signer} is not of the document, or not theirs")
-        lacking = signed.missing(self._people, self.log, entry.recorded_at - _CLOCKS)
+        lacking = signed.missing(self._people, self.log, max(entry.recorded_at, self._newest) - _CLOCKS)
         if lacking:
             found.append(f"it needs {lacking.sentence}")
         if change.created_at > entry.recorded_at + _CLOCKS:
             found.append("its document was not written yet")
+        self._newest = self._newest if found else max(self._newest, change.created_at)
         return found
 
     def _take_effect(self, change: Change) -> list[str]:
@@ -257,8 +262,9 @@ class Decisions:
             text = f"Entry {place}: {told} went through {event}, and no signed change says so."
             self._find(FindingKind.KEY_CHANGED, place, text)
         before, after = TRANSITIONS.get(event, (frozenset(), "unknown"))
-        if state not in before:
-            text = f"Entry {place}: {told} went through {event}, which is impossible where it was {state}."
+        if entry.outcome != "ok" or state not in before:
+            why = f"is impossible where it was {state}" if entry.outcome == "ok" else "did not come about, as it says"
+            text = f"Entry {place}: {told} went through {event}, which {why}."
             self._find(FindingKind.KEY_CHANGED, place, text)
         self._states[version] = after
 
@@ -271,6 +277,9 @@ class Decisions:
         if not is_first and (signer is None or signer.role is not SignerRole.CUSTODIAN):
             who = f"{name}, who is no enrolled custodian" if name else "nobody who is named"
             text = f"Entry {place}: {entry.subject} {entry.kind} version {entry.key_version} was made by {who}."
+            self._find(FindingKind.KEY_CHANGED, place, text)
+        if version in self._states or (entry.key_version != max(line, default=0) + 1 and not self._has_gap):
+            text = f"Entry {place}: {entry.subject} {entry.kind} version {entry.key_version} is not the line's next."
             self._find(FindingKind.KEY_CHANGED, place, text)
         self._states.setdefault(version, "active" if is_first else "pending")
 
