@@ -99,7 +99,7 @@ class LinkagePipeline:
         """
         expire(self.store, self.linkage.encodings_kept_days, self.audit)
         erase_due(self.store.engine, self.releases, self.policy.retention, self.audit)
-        refuse_closed(year, self.releases, self.policy.retention)
+        refuse_closed(year, reference_date, self.releases, self.policy.retention)
         with self.connect() as converter:
             convert_all(self.store, converter, self.purpose, lambda done, total: report(Stage.CONVERSION, done, total))
         quality, notes = LinkageStage(self.store, self.linkage)(datetime.now(UTC).date(), report)

@@ -9,6 +9,8 @@ It does not know how long they are kept: that is the disclosure policy's (`discl
 
 from __future__ import annotations
 
+from datetime import date
+
 import sqlalchemy as sa
 import structlog
 
@@ -39,13 +41,13 @@ def erase_due(engine: sa.Engine, releases: Releases, retention: Retention, audit
     return sum(gone.values())
 
 
-def refuse_closed(year: int, releases: Releases, retention: Retention) -> None:
+def refuse_closed(year: int, reference_date: date, releases: Releases, retention: Retention) -> None:
     """Refuse to release a year that is closed.
 
     Raises:
         PreconditionError: YEAR_CLOSED, and why.
     """
     try:
-        check_open(year, releases.years(), retention, now())
+        check_open(year, reference_date, releases.years(), retention, now())
     except ClosedYearError as error:
         raise PreconditionError(str(error), "YEAR_CLOSED") from None

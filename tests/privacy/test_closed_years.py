@@ -89,6 +89,19 @@ def test_families_of_a_near_year_are_not_released_either(year: int) -> None:
     assert differences(first, released(year, 10, []), "families") == {1}  # the control
 
 
+def test_nor_families_of_a_near_reference_date_under_a_far_year() -> None:
+    """The year of a run says which spending; its reference date which families."""
+    first = released(2014, 9, [])
+
+    def again(history: list[PastRelease]) -> Release:
+        return g.protect(PLACES, families(10), history=history, year=2019, reference_date=date(2015, 2, 1))
+
+    assert differences(first, again([g.past(first)]), "families") == set()
+    with pytest.raises(ClosedYearError, match=r"2019 is closed: what the releases of 2014 .* on 2015-01-01"):
+        again([erased(first)])
+    assert differences(first, again([]), "families") == {1}  # the control
+
+
 def test_the_limit_of_it_families_of_a_year_far_from_an_erased_one_are_not_compared() -> None:
     """Who knows that nobody else came or went in three years and more learns that one did."""
     first = released(2014, 9, [])

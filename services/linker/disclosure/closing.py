@@ -4,8 +4,9 @@
 2. A year is open for `year_open_days`. Then it is closed: its tables stay as they are, and no release follows.
 3. The bases of a year's releases are kept for `bases_kept_days`, and go together. No table about that year can be
    compared with what was shown from then on, so the year is closed for good, whatever a later policy says.
-4. A stock is compared across years. So a year is closed as well when its end is nearer to that of an erased year than
-   the two times are apart. A year that is open by rule 2 is not so near, if years are released when they end.
+4. A stock is of a reference date, whatever year it is released with. So no release is made of a reference date that is
+   nearer to that of an erased one than the two times are apart. A year that is open by rule 2 is not so near, if
+   reference dates are of the year or its end, and years are released when they end.
 
 It knows no clock and no store.
 """
@@ -31,12 +32,12 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class ReleasedYear:
-    """A year that was released. `kept`: how many bases are there; `erased`: whether any is not."""
+    """A year that was released. `kept`: how many bases are there; `erased`: reference dates of those that are not."""
 
     year: int
     first_released_at: datetime
     kept: int
-    erased: bool
+    erased: frozenset[date]
 
     @property
     def counts_from(self) -> datetime:
@@ -50,13 +51,16 @@ def due(years: Iterable[ReleasedYear], retention: Retention, at: datetime) -> li
     return sorted(each.year for each in years if each.kept and each.counts_from + kept <= at)
 
 
-def check_open(year: int, years: Collection[ReleasedYear], retention: Retention, at: datetime) -> None:
+def check_open(
+    year: int, reference_date: date, years: Collection[ReleasedYear], retention: Retention, at: datetime
+) -> None:
     """Refuse a year that is closed by the clock, or by what was erased.
 
     Raises:
         ClosedYearError: it is.
     """
-    check_comparable(year, [each.year for each in years if each.erased], retention)
+    erased = [(each.year, day) for each in years for day in each.erased]
+    check_comparable(year, reference_date, erased, retention)
     for each in years:
         closes_at = each.counts_from + timedelta(days=retention.year_open_days)
         if each.year == year and closes_at <= at:
@@ -66,23 +70,25 @@ def check_open(year: int, years: Collection[ReleasedYear], retention: Retention,
             )
 
 
-def check_comparable(year: int, erased: Iterable[int], retention: Retention) -> None:
-    """Refuse a year that cannot be compared with what was shown. `erased`: years of releases without their basis.
+def check_comparable(year: int, reference_date: date, erased: Iterable[tuple[int, date]], retention: Retention) -> None:
+    """Refuse a year that cannot be compared with what was shown.
 
-    Guarantee: a stock of this year is compared with every release about a year whose end is less than
-    `bases_kept_days` - `year_open_days` away, and a flow with every release about its own year.
+    `erased`: years and reference dates of releases without their basis.
+
+    Guarantee: a stock is compared with every release of a reference date less than `bases_kept_days` -
+    `year_open_days` away, and a flow with every release about its own year.
 
     Raises:
         ClosedYearError: it cannot.
     """
     apart = timedelta(days=retention.bases_kept_days - retention.year_open_days)
-    for other in sorted(erased):
+    for other, day in sorted(erased):
         if other == year:
             raise ClosedYearError(f"{year} is closed: what its releases were made of is erased; {_STAYS}")
-        if abs(_end(year) - _end(other)) < apart:
+        if abs(reference_date - day) < apart:
             raise ClosedYearError(
-                f"{year} is closed: what the releases of {other} were made of is erased, and a table of families of "
-                f"{year} cannot be compared with them; {_STAYS}"
+                f"{year} is closed: what the releases of {other} were made of is erased, and tables of families on "
+                f"{reference_date} cannot be compared with theirs, on {day}; {_STAYS}"
             )
 
 

@@ -71,7 +71,7 @@ def protect(
 
     Raises:
         ContributionError: facts do not fit the registry.
-        ClosedYearError: the basis of a release about this year, or one near it, is erased.
+        ClosedYearError: the basis of a release about this year, or of a near reference date, is erased.
 
     Guarantee: if the release has tables, every attacker of the policy finds it possible that each unsafe cell, and each
     change of a cell since an earlier release that few contributors made or one or two dominate, lies as far from its
@@ -79,7 +79,8 @@ def protect(
     links releases (docs/adr/0014-release-to-release.md).
     """
     month = through_month or _MONTHS
-    check_comparable(year, {each.year for each in history if each.basis is None}, policy.retention)
+    erased = {(each.year, each.reference_date) for each in history if each.basis is None}
+    check_comparable(year, reference_date, erased, policy.retention)
     mine = due(tables, month)
     known = [_through(frame, month) for frame in facts]
     past = [each.basis for each in history if each.basis is not None]

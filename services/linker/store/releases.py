@@ -258,13 +258,15 @@ class Releases:
 
 
 def _years(connection: sa.Connection) -> list[ReleasedYear]:
-    query = sa.select(RELEASES.c.period, RELEASES.c.created_at, RELEASE_BASES.c.content.is_not(None).label("kept"))
+    columns = [RELEASES.c[name] for name in ("period", "reference_date", "created_at")]
+    query = sa.select(*columns, RELEASE_BASES.c.content.is_not(None).label("kept"))
     found: dict[int, ReleasedYear] = {}
     for row in connection.execute(query.outerjoin(RELEASE_BASES).order_by(RELEASES.c.number)):
         year, kept = year_of(row.period), bool(row.kept)
-        before = found.get(year, ReleasedYear(year, row.created_at, 0, erased=False))
+        before = found.get(year, ReleasedYear(year, row.created_at, 0, frozenset()))
         first = min(before.first_released_at, row.created_at)
-        found[year] = ReleasedYear(year, first, before.kept + kept, before.erased or not kept)
+        erased = before.erased if kept else before.erased | {row.reference_date}
+        found[year] = ReleasedYear(year, first, before.kept + kept, erased)
     return [found[year] for year in sorted(found)]
 
 
