@@ -8,6 +8,7 @@ with narrow bands, it wins, and `joined` must object.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import combinations
 
@@ -121,6 +122,16 @@ def test_the_control_narrow_bands_are_objected_to_and_win() -> None:
     found = hidden_amounts(run)
     assert BoundsAttacker().attack(told(run, release), found).won() == 0
     assert BoundsAttacker().attack(told(run, release, *sums(families, BANDS["narrow"])), found).won() > 0
+
+
+def test_rows_tell_of_the_other_departments_where_one_is_in_no_table_any_more() -> None:
+    """It has been closed since, and the registry has it no longer."""
+    families, _, release = released(1)
+    found = rows(families, families, BANDS["narrow"])
+    old = f"{TOTAL}_OLD"
+    coded = found.coded.with_columns(found.bands.label(pl.lit(0)).alias(old))
+    more = replace(found, coded=coded, amounts=found.amounts.with_columns(pl.lit(0).alias(old)))
+    assert joined(proof(release), more)[1] == joined(proof(release), found)[1] != []
 
 
 def later(seed: int, *, narrowed: bool) -> tuple[int, int]:

@@ -7,14 +7,15 @@
 3. For each demand that is then not met a program looks for a table that agrees with all. If there is none, or the
    program does not finish, the demand stays unmet.
 4. How far all these tables reach is what such a reader must find possible, and what later releases are compared with.
-5. Rows may be of an earlier run. An interval that the amount of now is outside of says nothing of it.
+5. Rows may be of an earlier run. An interval that the amount of now is outside of says nothing of it; nor does one of
+   departments that no table has any more.
 
 Counts are `reach`'s question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,7 +40,7 @@ _BEYOND = 1 + 1e-9  # of a need: what is asked for, so that rounding leaves enou
 class _Told:
     """What rows tell of sets of departments: how far each sum can be above (`room[:, 0]`) and below its true value.
 
-    `sets`: a row a set, a column a department. `cells`: the departments' totals.
+    `sets`: a row a set, a column a cell. `cells`: the departments' totals, and that of all.
     """
 
     cells: Integers
@@ -56,10 +57,9 @@ def joined(proof: Protected, rows: Rows) -> tuple[Protected, list[str]]:
     Cost: a check of each witness for each set of departments, and a program for each demand that those do not meet.
     """
     system, pattern = proof.registered.system, proof.pattern
-    cells = [proof.registered.places.get(_place(name)) for name in department_columns(rows)]
-    if any(cell is None for cell in cells):  # no table tells departments: rows and tables have nothing in common
+    told = _told(proof.registered.places, system.values, rows)
+    if not len(told.sets):  # rows and tables have nothing in common
         return proof, []
-    told = _told(np.array(cells, np.int64), system.values, rows)
     found = [np.where(system.counted, each, each * _share(each, told)) for each in pattern.witnesses]
     for number, cell, side in sorted(uncertified(system, pattern.needs, pattern.attackers, pattern.hidden, found)):
         witness = _searched(proof, told, number, cell, side)
@@ -70,12 +70,20 @@ def joined(proof: Protected, rows: Rows) -> tuple[Protected, list[str]]:
     return narrowed, sorted({system.labels[cell] for _, cell, _ in left})
 
 
-def _told(cells: Integers, values: Integers, rows: Rows) -> _Told:
+def _told(places: Mapping[Place, int], values: Integers, rows: Rows) -> _Told:
+    all_ = (_AMOUNT, (), _YEAR)
+    wanted = [*map(_place, department_columns(rows)), all_]
+    numbers = {place: number for number, place in enumerate(each for each in wanted if each in places)}
+    cells = np.array([places[place] for place in numbers], np.int64)
     sets, room = [], []
     for inside, floor, ceiling in told_of_sets(rows):
-        value = float(values[cells[inside]].sum())
+        those = [all_] if inside.all() and all_ in places else [wanted[number] for number in np.flatnonzero(inside)]
+        if any(place not in places for place in those):
+            continue
+        flags = np.isin(np.arange(len(cells)), [numbers[place] for place in those])
+        value = float(values[cells[flags]].sum())
         if floor <= value <= ceiling:
-            sets.append(inside)
+            sets.append(flags)
             room.append((ceiling - value, value - floor))
     return _Told(cells, np.array(sets, bool).reshape(-1, len(cells)), np.array(room, float).reshape(-1, 2))
 
