@@ -19,7 +19,7 @@ from kinlink.audit.note import Checkpoint
 from servicekit import database
 from servicekit.anchors import Anchor, FileAnchor
 from servicekit.audit import AuditEntry, AuditLog
-from servicekit.audit.checkpointer import Checkpointer
+from servicekit.audit.checkpointer import AnchoredPlace, Checkpointer
 from servicekit.audit.checkpoints import Checkpoints, LogError, open_key
 from servicekit.audit.tables import DamagedError, StoredTree
 from servicekit.errors import UnavailableError
@@ -342,3 +342,34 @@ def test_damaged_head_takes_no_entry(engine: Engine) -> None:
     with pytest.raises(UnavailableError, match="head is not that of its entries"):
         log.append(AuditEntry("write", "", "ok"))
     assert log.size() == 6
+
+
+def test_log_that_became_shorter_takes_no_entry_of_who_saw_it_longer(engine: Engine) -> None:
+    log = AuditLog(engine)
+    append(log, 6)
+    begin_again(engine, 4)
+    with pytest.raises(UnavailableError, match="the log has 4 entries and had 6: an older database was put back"):
+        append(log, 1)
+    assert "older" in log.failing
+    assert AuditLog(engine).size() == 4
+
+
+def test_checkpoint_that_somebody_was_shown_is_anchored_as_it_is(engine: Engine, tmp_path: Path) -> None:
+    """Entries come at once after it, that of the call which showed it among them; an export ends where it does."""
+    anchor = FileAnchor("file:anchor", tmp_path / "anchor")
+    log, checkpoints = anchored(engine, anchor)
+    append(log, 3)
+    signed = checkpoints.sign()
+    checkpointer = Checkpointer(log, checkpoints, [AnchoredPlace(anchor)], every_entries=1000, every_s=3600)
+    append(log, 2)
+    checkpointer.shown(signed)
+    checkpointer.start()
+    name, content = _first(anchor)
+    checkpointer.stop()
+    assert (name, content.decode()) == (f"linker/checkpoint/{3:020}", signed)
+
+
+def _first(anchor: FileAnchor) -> tuple[str, bytes]:
+    while (found := anchor.newest("linker/checkpoint/")) is None:
+        pass
+    return found

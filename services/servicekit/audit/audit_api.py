@@ -30,7 +30,9 @@ _PAGE: Final = 500  # entries of at most some 20 kB each: far below the largest 
 class AuditApi(AuditServiceServicer):
     """Serves a service's own log."""
 
-    def __init__(self, engine: Engine, log: AuditLog, checkpoints: Checkpoints, on_signed: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, log: AuditLog, checkpoints: Checkpoints, on_signed: Callable[[str], None]
+    ) -> None:
         """Serve `log`; `on_signed` is told of a checkpoint that was signed for a caller."""
         self._engine = engine
         self._log = log
@@ -55,8 +57,9 @@ class AuditApi(AuditServiceServicer):
         self, request: pb.GetCheckpointRequest, _context: grpc.ServicerContext
     ) -> pb.GetCheckpointResponse:
         """Sign the log as it stands. Its second places get it at once: who keeps it finds it with them."""
-        signed = self._checkpoints.with_witnesses(self._checkpoints.sign())
-        self._on_signed()
+        signed = self._checkpoints.sign()
+        self._on_signed(signed)
+        signed = self._checkpoints.with_witnesses(signed)
         return pb.GetCheckpointResponse(note=signed, verifier_key=str(self._checkpoints.verifier))
 
     def ListCheckpoints(

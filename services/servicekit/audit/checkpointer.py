@@ -72,6 +72,7 @@ class Checkpointer:
         self._sent: dict[str, int] = {}
         self._failing: dict[tuple[str, str], str] = {}  # by place and what fails
         self._new = 0
+        self._shown = ""
         self._lock = Lock()
         self._round_lock = Lock()
         self._due = Event()
@@ -89,10 +90,13 @@ class Checkpointer:
         self._due.set()
         self._thread.start()
 
-    def wake(self) -> None:
-        """Let a round begin now, in the background, where there is a place to send to."""
-        if self._places:
-            self._due.set()
+    def shown(self, signed: str) -> None:
+        """Send a checkpoint that somebody was shown, as it is, in the background.
+
+        Not a newer one: an export would then always end before what is anchored, and could not bring a log back.
+        """
+        self._shown = signed
+        self._due.set()
 
     def stop(self) -> None:
         """Sign and send what came last, and end."""
@@ -103,23 +107,27 @@ class Checkpointer:
 
     def round(self) -> None:
         """Sign, and send to every place that has not got it. Raises nothing."""
-        with self._round_lock:
-            try:
-                signed = self._checkpoints.sign()
-            except UnavailableError as error:  # the log is failing: it has said so itself
-                _log.warning("no checkpoint was signed", cause=error.metadata.get("cause", error.reason))
-                return
-            except SQLAlchemyError as error:
-                self._log.fail(error)
-                return
-            size = Checkpoint.parse(note.parse(signed).text).size
-            for place in self._places:
-                if self._sent.get(place.uri, -1) < size or (place.uri, "writing") in self._failing:
-                    self._send(place, signed, size)
+        with self._lock:
+            self._new = 0
+        try:
+            signed = self._checkpoints.sign()
+        except UnavailableError as error:  # the log is failing: it has said so itself
+            _log.warning("no checkpoint was signed", cause=error.metadata.get("cause", error.reason))
+        except SQLAlchemyError as error:
+            self._log.fail(error)
+        else:
+            self._send_everywhere(signed)
 
     def compared(self, anchor: Anchor, done: bool) -> None:
         """Take note of whether the log could be compared with an anchor."""
         self._note(anchor.uri, "reading", "" if done else "ANCHOR_UNREADABLE")
+
+    def _send_everywhere(self, signed: str) -> None:
+        size = Checkpoint.parse(note.parse(signed).text).size
+        with self._round_lock:
+            for place in self._places:
+                if self._sent.get(place.uri, -1) < size or (place.uri, "writing") in self._failing:
+                    self._send(place, signed, size)
 
     def _send(self, place: Place, signed: str, size: int) -> None:
         try:
@@ -157,16 +165,19 @@ class Checkpointer:
     def _appended(self) -> None:
         with self._lock:
             self._new += 1
-            if self._new < self._every_entries:
-                return
-            self._new = 0
-        self._due.set()
+            due = self._new >= self._every_entries
+        if due:
+            self._due.set()
 
     def _work(self) -> None:
         while True:
             self._due.wait(self._every_s)
             self._due.clear()
             is_last = self._stopped  # a round that was under way before does not hold what came last
-            self.round()
+            shown, self._shown = self._shown, ""
+            if shown and not is_last:
+                self._send_everywhere(shown)
+            else:
+                self.round()
             if is_last:
                 return

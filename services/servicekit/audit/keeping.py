@@ -38,7 +38,7 @@ class KeptLog:
     def register(self, target: grpc.Server) -> None:
         """Serve `audit_api.SERVICES`."""
         add_AuditServiceServicer_to_server(
-            AuditApi(self._engine, self._log, self.checkpoints, self.checkpointer.wake), target
+            AuditApi(self._engine, self._log, self.checkpoints, self.checkpointer.shown), target
         )
         add_WitnessServiceServicer_to_server(WitnessApi(self._witness), target)
 

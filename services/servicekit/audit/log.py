@@ -7,7 +7,8 @@
    mistakes out; that nobody who owns the database did is what the tree is for.
 3. No entry, no answer: a log that cannot be written raises AUDIT_UNAVAILABLE with the cause, and
    stays `failing` until an entry was written again. A log that is found changed stays broken.
-4. Time does not go back: an entry is never older than the one before it.
+4. Time does not go back: an entry is never older than the one before it. Nor does the log: a service that has seen
+   it longer writes nothing into an older one that was put back, which would then be another history.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class AuditLog:
         self.anchored = True
         self._failing = ""
         self._broken = ""
+        self._seen = 0  # entries, after the last that this process committed
 
     @property
     def failing(self) -> str:
@@ -91,11 +93,11 @@ class AuditLog:
         told = content(entry)
         try:
             if connection is not None:
-                index = _append(told, connection)
+                index = _append(told, connection, self._seen)
             else:
                 with self._engine.begin() as own:
-                    index = _append(told, own)
-                self._failing = ""
+                    index = _append(told, own, self._seen)
+                self._failing, self._seen = "", max(self._seen, index + 1)
         except tables.DamagedError as error:
             self.fail_for_good(str(error))
             raise _unavailable(str(error)) from error
@@ -135,8 +137,10 @@ class AuditLog:
         ]
 
 
-def _append(told: dict[str, Any], connection: Connection) -> int:
+def _append(told: dict[str, Any], connection: Connection, seen: int) -> int:
     size, hashes, last_at = connection.execute(tables.LOCK_HEAD).one()
+    if size < seen:
+        raise tables.DamagedError(f"the log has {size} entries and had {seen}: an older database was put back")
     now = datetime.now(UTC)
     at = max(now, datetime.fromisoformat(last_at)) if last_at else now
     recorded_at = instant(at)
