@@ -32,7 +32,7 @@ class TableDefinition:
 
     `periods` are those with a release, newest first; `revisions` those of each period, newest first. `period_type`:
     year, year_to_date or quarter; "" of a linker that does not say. `threshold`: fewest families that a shown number is
-    about, by the policy in force; 0 where that is not told.
+    about, by the policy in force; 0 where that is not told, as of cells released under another.
     """
 
     table_id: str

@@ -99,7 +99,7 @@ class FamilyTableDoor:
         if found is None or release_id not in ("", found.table.release_id):
             return None
         named = (table for table in found.table.coded if table.table_id == table_id)
-        return next((StoredTable(table, found.released_at) for table in named), None)
+        return next((StoredTable(table, found.released_at, "") for table in named), None)
 
     def _granted(self) -> list[str]:
         years = self._grants.years(current_caller())

@@ -170,7 +170,8 @@ class StatisticsApi(StatisticsServiceServicer):
         else:
             revisions = self._releases.revisions().get(table.table_id, [])
             registered = next(each for each in self._registry if each.table_id == table.table_id)
-            period_type, threshold = registered.period, self._threshold(registered)
+            period_type = registered.period
+            threshold = self._threshold(registered) if found.policy_digest == self._policy.digest else 0
         return pb.Table(
             definition=_definition(table, revisions, period_type, table.universe, threshold),
             release_id=table.release_id,

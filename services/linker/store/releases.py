@@ -63,7 +63,7 @@ RELEASE_BASES = sa.Table(
 )
 
 _WAIT_S = 1
-_TABLES = sa.select(RELEASED_TABLES, RELEASES.c.created_at).join(RELEASES)
+_TABLES = sa.select(RELEASED_TABLES, RELEASES.c.created_at, RELEASES.c.policy_digest).join(RELEASES)
 
 
 class TamperedReleaseError(RuntimeError):
@@ -72,10 +72,11 @@ class TamperedReleaseError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class StoredTable:
-    """A revision of a released table, and when it was released."""
+    """A revision of a released table, when it was released, and under which policy; "" of coded rows' tables."""
 
     table: ReleasedTable
     released_at: datetime
+    policy_digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,7 @@ class Releases:
             query = query.where(RELEASED_TABLES.c.release_id == release_id)
         with read(self._engine) as connection:
             row = connection.execute(_newest_first(query).limit(1)).one_or_none()
-        return None if row is None else StoredTable(_table(row), row.created_at)
+        return None if row is None else StoredTable(_table(row), row.created_at, row.policy_digest)
 
     def records(self) -> list[StoredRelease]:
         """Return every release with its record, newest first.

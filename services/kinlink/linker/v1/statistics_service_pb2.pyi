@@ -256,7 +256,8 @@ class TableDefinition(_message.Message):
     """What its periods are. Always set."""
     threshold: _builtins.int
     """Fewest families that a shown number is about, by the policy in force. 0 when
-    it is not told, as of tables made of the family table's rows.
+    it is not told, as of tables made of the family table's rows, and of cells
+    that were released under another policy.
     """
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
