@@ -144,3 +144,35 @@ def test_late_payers_of_single_months_are_those_of_a_years_postings(source: Extr
     source.send_payers("2014-02")
     assert linked(source) == set(FIRST)
     assert unused(source) == ""
+
+
+def test_payers_left_behind_by_withdrawn_postings_are_not_those_of_others_of_their_period(source: Extracts) -> None:
+    """January stood already when its source sent the year, saw that January counted twice, and took the year back."""
+    source.extract("2014-01", FIRST)
+    source.send_postings("2014-01")
+    source.extract(YEAR, RENUMBERED)
+    source.send_postings(YEAR)
+    source.send_payers(YEAR)
+    source.withdraw("postings", YEAR)
+    assert linked(source) == set()
+    assert unused(source).startswith("Not used: payer_encodings of prisme 2014. They are older than the postings")
+    source.send_payers("2014-01")
+    source.withdraw("payer_encodings", YEAR)
+    assert linked(source) == set(FIRST)
+    assert unused(source) == ""
+
+
+def test_payers_of_a_year_are_sent_again_when_a_month_is_taken_back(source: Extracts) -> None:
+    """The numbers of what is left may have been January's."""
+    for month, payers in (("2014-01", FIRST), ("2014-02", RENUMBERED)):
+        source.extract(month, payers)
+        source.send_postings(month)
+    source.rows[YEAR] = source.rows["2014-01"]
+    source.send_payers(YEAR)
+    linked(source)
+    source.withdraw("postings", "2014-01")
+    assert linked(source) == set()
+    source.rows[YEAR] = source.rows["2014-02"]
+    source.send_postings("2014-02")
+    source.send_payers(YEAR)
+    assert linked(source) == set(RENUMBERED)

@@ -4,7 +4,8 @@ A record number stands for a record of one extract: a source may number its rows
 answers are those of postings only where
 
 1. their periods meet;
-2. they were begun, or sent again, after the postings were accepted: older ones are of an earlier extract;
+2. they were begun, or sent again, after the postings were accepted: older ones are of an earlier extract; and after
+   any postings of their period went that were there before: they may have been those of these;
 3. where payers took the place of others under the same key, which came after these postings: the postings were sent
    again in between. Else the new payers are of an extract whose postings are still to come.
 
@@ -108,17 +109,20 @@ def misfits(connection: sa.Connection, postings: Sequence[Delivery]) -> pl.DataF
     """
     ended = (DeliveryState.ACCEPTED, DeliveryState.REPLACED, DeliveryState.EXPIRED, DeliveryState.WITHDRAWN)
     known = [delivery for state in ended for delivery in deliveries.in_state(connection, state)]
-    posted, places = defaultdict(list), defaultdict(list)
+    posted, places, gone = defaultdict(list), defaultdict(list), defaultdict(list)
     for posting in postings:
         posted[posting.source].append(posting)
     for delivery in known:
         places[_place(delivery)].append(delivery)
+        if delivery.header.dataset == POSTINGS and delivery.ended_order is not None:
+            gone[delivery.source].append(delivery)
     rows = []
     for payers in (delivery for delivery in known if delivery.header.dataset in (PAYERS, ANSWERS)):
         alike = places[_place(payers)] if payers.header.dataset == PAYERS else []
         before = [other for other in alike if _replaced(other, payers)]
+        is_left = any(_left(payers, other) for other in gone[payers.source])
         for posting in posted[payers.source]:
-            why = _misfit(payers, posting, before)
+            why = _misfit(payers, posting, before, is_left=is_left)
             if why is not None:
                 stands = payers.state in (DeliveryState.ACCEPTED, DeliveryState.EXPIRED)
                 told = (why.value, payers.header.dataset, payers.header.period, stands)
@@ -126,13 +130,23 @@ def misfits(connection: sa.Connection, postings: Sequence[Delivery]) -> pl.DataF
     return pl.DataFrame(sorted(rows), schema=MISFITS, orient="row")
 
 
-def _misfit(payers: Delivery, posting: Delivery, before: Sequence[Delivery]) -> Misfit | None:
-    period, posted = _covered(payers.header.period), _covered(posting.header.period)
-    if period.end <= posted.start or posted.end <= period.start:
+def _misfit(payers: Delivery, posting: Delivery, before: Sequence[Delivery], *, is_left: bool) -> Misfit | None:
+    if not _meet(payers, posting):
         return Misfit.APART
-    if posting.accepted_order is None or payers.said_order <= posting.accepted_order:
+    if is_left or posting.accepted_order is None or payers.said_order <= posting.accepted_order:
         return Misfit.OLDER
     return Misfit.AHEAD if any(other.said_order >= posting.said_order for other in before) else None
+
+
+def _meet(payers: Delivery, posting: Delivery) -> bool:
+    period, posted = _covered(payers.header.period), _covered(posting.header.period)
+    return period.start < posted.end and posted.start < period.end
+
+
+def _left(payers: Delivery, posting: Delivery) -> bool:
+    """Tell whether postings that are gone were there when the payers were last sent."""
+    there = posting.accepted_order or 0, posting.ended_order or 0
+    return _meet(payers, posting) and there[0] <= payers.said_order <= there[1]
 
 
 def _replaced(other: Delivery, payers: Delivery) -> bool:

@@ -50,14 +50,16 @@ class Notes:
     def not_of_these_postings(self, deliveries: Sequence[tuple[str, ...]]) -> None:
         """Name deliveries (why, dataset, source, period) whose records may be others than those of the postings.
 
-        Why: `older` than the postings; `ahead` of them, as they took the place of others while the postings stayed.
+        Why: `older` than the postings as they are now; `ahead` of them, as they took the place of others while the
+        postings stayed.
         """
         for why, dataset, source, period in deliveries:
             if why == "older":
                 self._say(
-                    f"Not used: {dataset} of {source} {period}. They are older than the postings, whose numbers "
-                    f"may name other records now. Deliver {dataset} of {source} {period} again, from the extract of "
-                    "the postings; the same file will do if it is of that extract."
+                    f"Not used: {dataset} of {source} {period}. They are older than the postings, or than the "
+                    "withdrawal of some, and numbers may name other records now. "
+                    f"Deliver {dataset} of {source} {period} again, from the extract of the postings; "
+                    "the same file will do if it is of that extract."
                 )
             else:
                 self._say(

@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("replaced_by", sa.String(36)),
         sa.Column("said_order", sa.BigInteger, nullable=False),
         sa.Column("accepted_order", sa.BigInteger),
+        sa.Column("ended_order", sa.BigInteger),
     )
     op.create_index("deliveries_by_slot", "deliveries", ["source", "dataset", "period", "state"])
     op.create_table(

@@ -41,8 +41,9 @@ class Header:
 class Delivery:
     """A delivery as the linker holds it.
 
-    `said_order`, `accepted_order`: numbers of one count over all deliveries, no clock. Of two events the later has the
-    higher: that its source last said it, by its header, first or again; and that it was accepted.
+    `said_order`, `accepted_order`, `ended_order`: numbers of one count over all deliveries, no clock. Of two events the
+    later has the higher: that its source last said it, by its header, first or again; that it was accepted; and that it
+    was withdrawn, or replaced while it was there.
     """
 
     source: str
@@ -55,6 +56,7 @@ class Delivery:
     replaced_by: str | None
     said_order: int
     accepted_order: int | None
+    ended_order: int | None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -170,7 +172,7 @@ def forget(connection: sa.Connection, source: str, delivery_id: str) -> None:
 
 def _next(connection: sa.Connection) -> int:
     """Return the next number of the count. Two transactions at once may have the same: then neither came first."""
-    columns = (DELIVERIES.c.said_order, DELIVERIES.c.accepted_order)
+    columns = (DELIVERIES.c.said_order, DELIVERIES.c.accepted_order, DELIVERIES.c.ended_order)
     highest = connection.execute(sa.select(*(sa.func.max(column) for column in columns))).one()
     return int(max((number for number in highest if number is not None), default=0)) + 1
 
@@ -192,7 +194,8 @@ def say_again(connection: sa.Connection, key: tuple[str, str]) -> None:
 
 def replace(connection: sa.Connection, key: tuple[str, str], replaced_by: str) -> None:
     """Note that another delivery took its place."""
-    _set(connection, key, state=DeliveryState.REPLACED, replaced_by=replaced_by)
+    order = _next(connection)
+    _set(connection, key, state=DeliveryState.REPLACED, replaced_by=replaced_by, ended_order=order)
 
 
 def replace_expired(connection: sa.Connection, source: str, header: Header) -> None:
@@ -209,7 +212,7 @@ def replace_expired(connection: sa.Connection, source: str, header: Header) -> N
 
 def withdraw(connection: sa.Connection, key: tuple[str, str]) -> None:
     """Note that its source took it back."""
-    _set(connection, key, state=DeliveryState.WITHDRAWN)
+    _set(connection, key, state=DeliveryState.WITHDRAWN, ended_order=_next(connection))
 
 
 def expire(connection: sa.Connection, key: tuple[str, str]) -> None:

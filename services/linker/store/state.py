@@ -85,6 +85,7 @@ DELIVERIES = sa.Table(
     sa.Column("replaced_by", sa.String(36)),
     sa.Column("said_order", sa.BigInteger, nullable=False),  # one count over all: begun, or sent again, last
     sa.Column("accepted_order", sa.BigInteger),  # the same count
+    sa.Column("ended_order", sa.BigInteger),  # the same count
     sa.Index("deliveries_by_slot", "source", "dataset", "period", "state"),
 )
 
