@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -34,6 +34,8 @@ from servicekit.errors import (
 )
 
 _MONTHS = 12
+_FIRST_YEAR = 1900
+_AHEAD = timedelta(days=31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class Runs:
 
 
 def _check(request_id: str, reference_date: str, year: int, through_month: int) -> tuple[date, int, int]:
-    violations = []
+    violations, today = [], now().date()
     if not is_request_id(request_id):
         violations.append(FieldViolation("request_id", "expected a UUID"))
     try:
@@ -165,8 +167,12 @@ def _check(request_id: str, reference_date: str, year: int, through_month: int) 
         day = date.max
     if day.day != 1:
         violations.append(FieldViolation("reference_date", "expected a first of month, YYYY-MM-DD"))
-    if year and not 1900 <= year <= 2200:
+    elif day > today + _AHEAD:  # what a year's closing is counted from must not be a typing error
+        violations.append(FieldViolation("reference_date", "expected a date at most a month ahead"))
+    if year and year < _FIRST_YEAR:
         violations.append(FieldViolation("year", "expected a year, or 0 for the year before the reference date"))
+    elif year > today.year:
+        violations.append(FieldViolation("year", "expected a year that has begun"))
     if not 0 <= through_month <= _MONTHS:
         violations.append(FieldViolation("through_month", "expected a month, 1 to 12, or 0 for the whole year"))
     elif not year and through_month % _MONTHS:

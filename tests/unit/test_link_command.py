@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import grpc
 import pytest
@@ -119,6 +119,7 @@ def test_a_run_of_a_whole_year_is_the_default(config: str, capsys: pytest.Captur
     [
         (["--through-month", "13", "--year", "2014"], "through_month: expected a month, 1 to 12, or 0"),
         (["--through-month", "6"], "year: expected the year of through_month"),
+        (["--year", str(datetime.now(UTC).year + 1)], "year: expected a year that has begun"),
     ],
 )
 def test_months_that_do_not_fit_are_refused(
@@ -126,6 +127,15 @@ def test_months_that_do_not_fit_are_refused(
 ) -> None:
     assert link(config, "--reference-date", "2014-07-01", *arguments) == 3
     assert said in capsys.readouterr().err
+
+
+def test_a_reference_date_far_ahead_is_refused(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a typing error's release the years around that date would be closed one day."""
+    asked = len(ASKED)
+    ahead = datetime.now(UTC) + timedelta(days=62)
+    assert link(config, "--reference-date", f"{ahead:%Y-%m}-01", "--year", "2014") == 3
+    assert "reference_date: expected a date at most a month ahead" in capsys.readouterr().err
+    assert len(ASKED) == asked
 
 
 def test_the_same_request_for_another_month_is_refused(config: str, capsys: pytest.CaptureFixture[str]) -> None:

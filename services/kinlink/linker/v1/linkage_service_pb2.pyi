@@ -413,12 +413,13 @@ class StartRunRequest(_message.Message):
     refused.
     """
     reference_date: _builtins.str
-    """A first of month, "YYYY-MM-DD". Others are refused: ages are exact only
-    there.
+    """A first of month, "YYYY-MM-DD", at most a month ahead. Others are refused, and
+    so is none: ages are exact only there.
     """
     year: _builtins.int
-    """The year whose services and spending are counted. 0 means the year before
-    the reference date; refused when `through_month` is before December.
+    """The year whose services and spending are counted, one that has begun. 0 means
+    the year before the reference date; refused when `through_month` is before
+    December.
     """
     through_month: _builtins.int
     """The last month of the year that counts, 1 to 12. Which tables are made
