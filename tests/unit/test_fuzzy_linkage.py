@@ -103,6 +103,14 @@ def test_records_that_are_alike_are_wrong_together() -> None:
     assert together["precision_low"].item() < apart["precision_low"].item() - 0.005
 
 
+def test_one_record_that_outweighs_all_others_has_bounds_around_its_estimate() -> None:
+    """It is right or wrong: the lower quantile alone would say that it is right."""
+    made = records_of((1, 0.99, True, None), (3, 1.0, True, None))
+    heavy = made.select("record", pl.when(pl.int_range(pl.len()) == 0).then(1_000_000.0).otherwise(1.0).alias("weight"))
+    row = estimate(made, weights=heavy).row(0, named=True)
+    assert row["precision_low"] <= row["precision"] <= row["precision_high"]
+
+
 def test_estimates_by_month_count_amounts() -> None:
     found = small_linkage()
     months = found.records.select("record", pl.col("record").str.slice(-1).alias("month"))

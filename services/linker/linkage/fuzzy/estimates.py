@@ -159,7 +159,7 @@ def _by_group(known: pl.DataFrame, by: list[str]) -> pl.DataFrame:
 
 
 def _interval(mean: Numbers, variance: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the bounds of the beta distribution of a mean and variance; the mean itself where it cannot vary."""
+    """Return the bounds of the beta distribution of a mean and variance, around it; the mean where it cannot vary."""
     mean, variance = mean.astype(float), variance.astype(float)
     room = mean * (1 - mean)
     varies = (room > 0) & (variance > 0)
@@ -168,4 +168,4 @@ def _interval(mean: Numbers, variance: Numbers) -> tuple[Numbers, Numbers]:
     tail = (1 - COVERED) / 2
     bounds = beta.ppf(tail, first, second), beta.ppf(1 - tail, first, second)
     low, high = (np.where(varies, bound, mean) for bound in bounds)
-    return low, high
+    return np.minimum(low, mean), np.maximum(high, mean)  # of one record, right or wrong, the quantiles say "right"
