@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -39,8 +40,9 @@ KEY_FILES = "*.key.txt"
 GENESIS_FILE = "genesis.toml"
 _OWN = "dpo/"
 _DECIDED = {FindingKind.CHANGE_UNSIGNED, FindingKind.KEY_CHANGED, FindingKind.FOREIGN_GENESIS}
-# A witness's newest signature is always older than the checkpoint that the service was asked for just now.
+# A witness's newest signature is always older than the checkpoint that the service was asked for just now: `_witness`.
 _ELSEWHERE = {*_DECIDED, FindingKind.WITNESS_MISSING}
+_LATE = timedelta(days=1)  # how much older than the log a witness's newest signature may be
 _SHOWN = "the service's checkpoint"
 
 
@@ -132,7 +134,7 @@ def _verified(
     cosigners = (pass_.signers | _signers(signed)) - {own_key.name}
     asked = [key for key in kept.keys if key.name in cosigners]
     result = verify(export, checkpoints, kept_key or own_key, witnesses=asked, genesis=kept.genesis)
-    vouched = {each.witness for each in result.witnesses if each.size}
+    vouched = {each.witness: each.size for each in result.witnesses}
     checkpoint = Checkpoint.parse(note.parse(signed).text) if signed else Checkpoint(own_key.name, 0, bytes(32))
     root = checkpoint.root.hex()
     drawn = draw(
@@ -152,7 +154,7 @@ def _verified(
         root=root,
         verifier_key=str(own_key),
         key_kept=None if kept_key is None else kept_key == own_key,
-        witnesses=[Witness(name, name in vouched) for name in sorted(cosigners)],
+        witnesses=[_witness(name, vouched.get(name, 0), pass_) for name in sorted(cosigners)],
         anchors=list(pass_.anchors.values()),
         kept=_kept(kept.of(own_key.name), result),
         findings=[f"{each.kind}: {each.text}" for each in result.findings if each.kind not in _ELSEWHERE]
@@ -161,6 +163,10 @@ def _verified(
         proofs={index: _proven(client, index, pass_.hashes[index], checkpoint) for index in drawn},
         decided=_decided(result, pass_),
     )
+
+
+def _witness(name: str, signed: int, read: _Pass) -> Witness:
+    return Witness(name, signed, verified=signed >= max(1, read.settled))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +181,7 @@ class _Pass:
     unreadable: list[str]
     signers: set[str]  # whose signatures its checkpoints bear
     until: datetime  # the last entry's instant
+    settled: int  # how many entries were there a day before it
 
 
 def _read(service: str, export: Export, month: Month) -> _Pass:
@@ -184,6 +191,7 @@ def _read(service: str, export: Export, month: Month) -> _Pass:
     unreadable: list[str] = []
     anchors: dict[str, Anchor] = {}
     place, newest, signers, until = 0, "", set[str](), datetime.fromtimestamp(0, UTC)
+    young = deque[datetime]()
     for record, _ in export.records():
         if isinstance(record, str):
             newest = record
@@ -195,6 +203,9 @@ def _read(service: str, export: Export, month: Month) -> _Pass:
             unreadable.append(f"{FindingKind.ENTRY_CHANGED}: entry {place} cannot be read: {error}.")
         else:
             until = entry.recorded_at
+            young.append(until)
+            while young[0] < until - _LATE:
+                young.popleft()
             if entry.rpc == "log.anchor":
                 anchors[entry.subject] = Anchor(entry.subject, entry.outcome != "ok", entry.recorded_at)
             if month.holds(entry.recorded_at):
@@ -203,7 +214,7 @@ def _read(service: str, export: Export, month: Month) -> _Pass:
             elif entry.method in ELEMENTS and since <= entry.recorded_at.date() < month.first:
                 entries.append(entry)
         place += 1
-    return _Pass(entries, hashes, place, newest, anchors, unreadable, signers, until)
+    return _Pass(entries, hashes, place, newest, anchors, unreadable, signers, until, place - len(young))
 
 
 def _entry(service: str, place: int, content: bytes) -> Entry:

@@ -173,9 +173,14 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """Whose other signature the checkpoint bears; `verified` with a witness's key that the DPO kept."""
+    """Who signs the log's checkpoints besides its service.
+
+    `signed`: how many entries it has signed, by its key that the DPO kept; 0 without one. `verified`: whether these are
+    all that were there a day before the last.
+    """
 
     name: str
+    signed: int
     verified: bool
 
 

@@ -218,7 +218,7 @@ def material() -> Material:
                 "ab" * 32,
                 "kinlink.test/pseudonymizer+0a1b2c3d+AZ8=",
                 True,
-                (Witness("nabokommune.test/linker", True),),
+                (Witness("nabokommune.test/linker", 4_000, verified=True),),
                 (Anchor("writing s3://forankring/kinlink", False, at(9, 2)),),
                 (Kept("2026-09", 41, True),),
                 (),
