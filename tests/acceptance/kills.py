@@ -195,8 +195,8 @@ class Battered:
         return self.random.uniform(0, statistics.median(known) if known else _UNKNOWN_S)
 
     def _note(self, party: str, said: str) -> None:
-        for found in re.finditer(r"^  identifiers +(.*) \(distinct\)", said, re.MULTILINE):
-            self.answered[party] += sum(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) [a-z]", found[1]))
+        for found in re.finditer(r"^  distinct +(.*)$", said, re.MULTILINE):
+            self.answered[party] += sum(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) [a-zA-Z]", found[1]))
         for found in re.finditer(r"^  delivery +(\S+) (?:already )?accepted", said, re.MULTILINE):
             rows = re.search(r"^  to deliver +([\d,]+) rows", said, re.MULTILINE)
             self.promised[found[1]] = int(rows[1].replace(",", "")) if rows else -1

@@ -16,14 +16,14 @@ from pathlib import Path
 from examples.deliveries import DELIVERIES, Delivery
 from examples.stack import Stack
 
-_EVALUATED = re.compile(r"^  identifiers +(.*) \(distinct\)", re.MULTILINE)
-_OF_A_KIND = re.compile(r"([\d,]+) [a-z]")
+_EVALUATED = re.compile(r"^  distinct +(.*)$", re.MULTILINE)
+_OF_A_KIND = re.compile(r"([\d,]+) [a-zA-Z]")
 
 
 def evaluated(said: str) -> int:
     """Return how many elements `kinlink deliver` had evaluated, by what it said."""
     return sum(
-        int(n.replace(",", "")) for line in _EVALUATED.findall(said) for n in re.findall(r"([\d,]+) [a-z]", line)
+        int(n.replace(",", "")) for line in _EVALUATED.findall(said) for n in re.findall(r"([\d,]+) [a-zA-Z]", line)
     )
 
 
