@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 from pseudonymizer.keystore import erasure
 from pseudonymizer.keystore.tables import keys
 from servicekit import database
+from tests.database_files import contents
 
 SEALED = random.Random(3).randbytes(80)  # noqa: S311 - a test repeats itself
 _WAITING = sa.text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()")
@@ -40,14 +40,7 @@ def destroyed(engine: sa.Engine) -> None:
 
 def in_files(engine: sa.Engine) -> bool:
     """Say whether the database's files hold what was sealed; the log of PostgreSQL aside."""
-    if engine.dialect.name == "sqlite":
-        files = list(Path(str(engine.url.database)).parent.iterdir())
-    else:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("CHECKPOINT")
-            folder = Path(str(connection.scalar(sa.text("SHOW data_directory"))))
-        files = [path for path in (folder / "base").rglob("*") if path.is_file()]
-    return any(SEALED[10:60] in path.read_bytes() for path in files)
+    return any(SEALED[10:60] in each for each in contents(engine))
 
 
 def test_destroyed_key_is_in_no_file(engine: sa.Engine) -> None:

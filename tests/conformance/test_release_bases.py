@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -20,6 +19,7 @@ from servicekit import database
 from servicekit.audit import AuditLog
 from servicekit.errors import ConflictError
 from tests import releases as made
+from tests.database_files import contents
 
 KEPT = Retention(100, 200)
 SECRETS = [random.Random(size).randbytes(size) for size in (90, 5_000, 60_000)]  # noqa: S311 - a test repeats itself
@@ -60,15 +60,8 @@ def erase(engine: sa.Engine) -> int:
 
 def in_files(engine: sa.Engine) -> list[bool]:
     """Say of each secret whether the database's files hold it; the log of PostgreSQL aside."""
-    if engine.dialect.name == "sqlite":
-        files = list(Path(str(engine.url.database)).parent.iterdir())
-    else:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("CHECKPOINT")
-            folder = Path(str(connection.scalar(sa.text("SHOW data_directory"))))
-        files = [path for path in (folder / "base").rglob("*") if path.is_file()]
-    content = [path.read_bytes() for path in files]
-    return [any(secret[30:80] in each for each in content) for secret in SECRETS]
+    found = contents(engine)
+    return [any(secret[30:80] in each for each in found) for secret in SECRETS]
 
 
 def test_bases_of_a_year_go_together_and_are_in_no_file_any_more(engine: sa.Engine) -> None:
