@@ -24,8 +24,8 @@ Say = Callable[[str], None]
 _KR = 100
 _SHOWN, _WIDTH = 3, 99
 _MEANING = """By CPR, encoded: amounts linked, of rows with and without a number. Precision and recall: of
-amounts, as the model expects them, with the 95 % interval. It expects recall of payers who agree
-with somebody in enough to be compared; true recall is of all in the register.
+amounts, as the model expects them without the truth, with the 95 % interval; recall is of payers
+in the register.
 """
 
 
