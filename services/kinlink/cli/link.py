@@ -111,7 +111,7 @@ def _show_quality(run: Run, console: Console) -> None:
         for name in ("records", "linked", "in review", "precision %", "recall %"):
             grid.add_column(name, justify="right")
         for each in run.quality:
-            counts = (f"{count}" for count in (each.records, each.linked, each.in_review))
+            counts = (f"{count:,}" for count in (each.records, each.linked, each.in_review))
             grid.add_row(each.source, each.month or "all", *counts, _interval(each.precision), _interval(each.recall))
         console.print(grid)
     covered = [each for each in run.quality if each.posted_kr is not None]
