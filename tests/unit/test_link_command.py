@@ -153,7 +153,7 @@ def test_quality_is_shown_in_per_cent_with_its_interval_and_notes_as_they_are(
 ) -> None:
     assert link(config, "--reference-date", "2015-01-01") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "prisme all 1200 1000 40 99.6 [99.3-99.8] 96.4 [95.0-97.5]" in said
+    assert "prisme all 1,200 1,000 40 99.6 [99.3-99.8] 96.4 [95.0-97.5]" in said
     assert "prisme 2014-03 25 0 0 - -" in said
     assert f"note: {NOTES[0]}" in said
     assert run(["link", "status", "--config", config]) == 0
