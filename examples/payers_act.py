@@ -85,7 +85,7 @@ def quality(run: Run, found: Mapping[str, Judgement]) -> str:
     """Return a table by source: coverage by method, and links by encodings as the run expects them and in truth."""
     covered = {(row.source, row.method): row.share_amount for row in run.coverage}
     head = (
-        f"{'':<8}{'by CPR':>7}{'encoded':>9}{'records':>8}{'linked':>7}{'review':>7}"
+        f"{'':<8}{'by CPR':>6}{'encoded':>9}{'records':>8}{'linked':>7}{'review':>7}"
         f"{'precision':>20}{'true':>7}{'recall':>20}{'true':>7}"
     )
     lines = [head]
@@ -95,7 +95,7 @@ def quality(run: Run, found: Mapping[str, Judgement]) -> str:
         exact, encoded = (_percent(covered.get((each.source, method))) for method in ("exact", "encoded"))
         true = found[each.source]
         lines.append(
-            f"{each.source:<8}{exact:>7}{encoded:>9}{each.records:>8,}{each.linked:>7,}{each.in_review:>7,}"
+            f"{each.source:<8}{exact:>6}{encoded:>9}{each.records:>8,}{each.linked:>7,}{each.in_review:>7,}"
             f"{_interval(each.precision):>20}{_percent(true.precision):>7}"
             f"{_interval(each.recall):>20}{_percent(true.recall):>7}"
         )
